@@ -1,0 +1,140 @@
+//! The one request budget: how many requests may be in flight and how many may start in a second, whoever asks.
+//!
+//! First come, first served, so that an account with a thousand pages cannot starve one with a single page. A pool that
+//! says "not before" (Retry-After) is heard for everybody: it counts by address, and all our requests come from one.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
+
+/// The longest Retry-After that is obeyed.
+pub const MAX_PAUSE: Duration = Duration::from_secs(300);
+
+/// Hands out permissions to make one request.
+#[derive(Debug)]
+pub struct Budget {
+    /// Requests in flight; tokio's semaphore is fair.
+    in_flight: Arc<Semaphore>,
+    /// From one start to the next at the sustained rate.
+    spacing: Duration,
+    /// How far starts may run ahead of the sustained rate: one second's worth of requests at once.
+    burst: Duration,
+    pace: Mutex<Pace>,
+}
+
+#[derive(Debug)]
+struct Pace {
+    /// When the next request would start if all were spaced evenly (the "theoretical arrival time" of GCRA).
+    next: Instant,
+    /// No request starts before.
+    paused_until: Instant,
+}
+
+/// Permission to make one request; the place in flight is free again when this is dropped.
+#[derive(Debug)]
+pub struct Permit(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
+
+impl Budget {
+    /// A budget of so many requests at a time and a second; both above 0.
+    pub fn new(concurrency: usize, requests_per_second: f64) -> Self {
+        let spacing = Duration::from_secs_f64(requests_per_second.recip());
+        let now = Instant::now();
+        Self {
+            in_flight: Arc::new(Semaphore::new(concurrency.min(Semaphore::MAX_PERMITS))),
+            spacing,
+            burst: Duration::from_secs(1).saturating_sub(spacing),
+            pace: Mutex::new(Pace { next: now, paused_until: now }),
+        }
+    }
+
+    /// Waits for permission. Dropping the future gives up the place in the queue.
+    pub async fn acquire(&self) -> Permit {
+        let permit = match self.in_flight.clone().acquire_owned().await {
+            Ok(permit) => permit,
+            // Nobody closes the semaphore: were it so, no request could ever be made again.
+            Err(_closed) => std::future::pending().await,
+        };
+        tokio::time::sleep_until(self.reserve(Instant::now())).await;
+        // The pool may have asked for a pause meanwhile.
+        while let Some(pause) = self.pause_left() {
+            tokio::time::sleep(pause).await;
+        }
+        Permit(permit)
+    }
+
+    /// Takes the next start at or after `now`.
+    fn reserve(&self, now: Instant) -> Instant {
+        let mut pace = self.pace();
+        let next = pace.next.max(now);
+        pace.next = next + self.spacing;
+        now.max(next.checked_sub(self.burst).unwrap_or(now))
+    }
+
+    /// Starts no request for that long, but not for longer than [`MAX_PAUSE`].
+    pub fn pause(&self, pause: Duration) {
+        let mut pace = self.pace();
+        pace.paused_until = pace.paused_until.max(Instant::now() + pause.min(MAX_PAUSE));
+    }
+
+    /// How long the pool wants to be left alone yet.
+    pub fn pause_left(&self) -> Option<Duration> {
+        let left = self.pace().paused_until.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then_some(left)
+    }
+
+    fn pace(&self) -> std::sync::MutexGuard<'_, Pace> {
+        // Nothing between lock and unlock can panic, so a poisoned lock holds sound values all the same.
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn starts(budget: &Budget, requests: usize) -> Vec<u128> {
+        let begin = Instant::now();
+        let mut starts = Vec::new();
+        for _ in 0..requests {
+            drop(budget.acquire().await);
+            starts.push(begin.elapsed().as_millis());
+        }
+        starts
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_is_one_seconds_worth_and_then_the_rate_holds() {
+        let budget = Budget::new(10, 4.0);
+        assert_eq!(starts(&budget, 7).await, [0, 0, 0, 0, 250, 500, 750]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn less_than_one_a_second_means_no_burst() {
+        let budget = Budget::new(10, 0.5);
+        assert_eq!(starts(&budget, 3).await, [0, 2000, 4000]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_in_flight_than_allowed() {
+        let budget = Budget::new(2, 1000.0);
+        let (_one, two) = (budget.acquire().await, budget.acquire().await);
+        assert!(tokio::time::timeout(Duration::from_secs(9), budget.acquire()).await.is_err());
+        drop(two);
+        assert!(tokio::time::timeout(Duration::from_secs(9), budget.acquire()).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_holds_everybody_and_is_bounded() {
+        let budget = Budget::new(10, 1000.0);
+        budget.pause(Duration::from_secs(86_400));
+        budget.pause(Duration::from_secs(1));
+        assert_eq!(starts(&budget, 1).await, [300_000]);
+        assert_eq!(budget.pause_left(), None);
+    }
+}

@@ -1,0 +1,97 @@
+//! The command line: definitions only.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use url::Url;
+
+use crate::config::Overrides;
+
+/// Prometheus exporter for the BTCpool.kz mining pool.
+///
+/// Polls every method of the pool's API for each configured account and currency, and serves what it learned to
+/// Prometheus. Without a command it serves. Keys are never given on the command line: they belong into files or the
+/// environment.
+#[derive(Debug, Parser)]
+#[command(name = "btcpool-exporter", version, arg_required_else_help = false, propagate_version = true)]
+#[command(after_help = "Exit codes: 0 fine, 1 failed while running, 2 bad usage or bad configuration.\n\
+    Every key of the configuration can come from the environment, too: BTCPOOL__ACCOUNTS__FARM_A__API_KEY_FILE=...")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Flags of every command.
+    #[command(flatten)]
+    pub flags: Flags,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Polls the pool and serves the metrics (the default)
+    Serve,
+    /// Validates the configuration and prints what will be polled
+    Check {
+        /// Asks summary_data once for each account and currency, and prints a line for each; exit code 1 if any fails
+        #[arg(long)]
+        probe: bool,
+    },
+    /// Polls everything once and prints the metrics, fit for node_exporter's textfile collector; exit code 1 if any
+    /// endpoint failed
+    Once,
+    /// Runs against a simulated pool on this machine: no key, no network, no configuration
+    Demo(Demo),
+    /// Asks a running exporter whether it is healthy; exit code 0 or 1
+    Health {
+        /// Where its /-/healthy is; found by the other flags when not given
+        #[arg(long, value_name = "URL")]
+        url: Option<Url>,
+    },
+}
+
+/// Flags of `demo`.
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// How fast the simulated pool's time runs: 1 is real time, 60 an hour in a minute, 0 stands still
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    pub speed: f64,
+    /// Which of the possible pools is simulated; the same number gives the same machines and the same noise
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    pub seed: u64,
+}
+
+/// Flags of every command. They may stand before or after it.
+#[derive(Debug, Args)]
+pub struct Flags {
+    /// The configuration file (YAML) [default: none: pool statistics, and accounts from the environment]
+    #[arg(long = "config.file", value_name = "FILE", global = true)]
+    pub config_file: Option<PathBuf>,
+    /// Where to listen; may be given several times [default: :10058]
+    #[arg(long = "web.listen-address", value_name = "HOST:PORT", global = true)]
+    pub listen_addresses: Vec<String>,
+    /// The path of the metrics [default: /metrics]
+    #[arg(long = "web.telemetry-path", value_name = "PATH", global = true)]
+    pub telemetry_path: Option<String>,
+    /// Scrapes answered at a time, 0 for any number; above it 503 [default: 40]
+    #[arg(long = "web.max-requests", value_name = "NUMBER", global = true)]
+    pub max_requests: Option<String>,
+    /// The least severity that is logged: debug, info, warn, error [default: info]
+    #[arg(long = "log.level", value_name = "LEVEL", global = true)]
+    pub log_level: Option<String>,
+    /// How a line of the log is written: logfmt, json [default: logfmt]
+    #[arg(long = "log.format", value_name = "FORMAT", global = true)]
+    pub log_format: Option<String>,
+}
+
+impl Flags {
+    /// What goes over the other layers of the configuration.
+    pub fn overrides(&self) -> Overrides {
+        Overrides {
+            listen_addresses: self.listen_addresses.clone(),
+            telemetry_path: self.telemetry_path.clone(),
+            max_requests: self.max_requests.clone(),
+            log_level: self.log_level.clone(),
+            log_format: self.log_format.clone(),
+        }
+    }
+}

@@ -1,0 +1,545 @@
+//! The pool's API: one private request, one thin typed method for each endpoint, and an error whose variants are what
+//! one would do about it. Only this module knows HTTP on the pool's side.
+//!
+//! [`wire`] turns an answer's text into the [`model`](crate::model); [`paging`] reads lists that come in pages.
+
+pub mod health;
+pub mod paging;
+pub mod wire;
+
+use std::{
+    collections::HashSet,
+    error::Error as _,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use jiff::civil::Date;
+use reqwest::{
+    StatusCode,
+    header::{HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER},
+};
+use url::Url;
+
+use crate::{
+    budget::Budget,
+    clock::Clock,
+    config::{Api, ApiKey, RejectRateUnit},
+    history::{Income, Payments},
+    model::{Endpoint, PoolStats, Summary, Target, Workers},
+    telemetry::Telemetry,
+};
+use paging::{Listing, Page};
+use wire::{Anomalies, Answer};
+
+/// The header that carries the key.
+const KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
+
+/// How much of the pool's own message is shown, in characters.
+const MESSAGE_CHARACTERS: usize = 200;
+
+/// Why a poll, or a request, failed: the `reason` label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "each is described at the variant of FetchError that it names")]
+pub enum Reason {
+    Timeout,
+    Connect,
+    Dns,
+    Tls,
+    Auth,
+    RateLimited,
+    Http4xx,
+    Http5xx,
+    Redirect,
+    NotJson,
+    Decode,
+    BodyTooLarge,
+    ApiError,
+    Incomplete,
+}
+
+impl Reason {
+    /// Every reason, in the order of the documentation.
+    pub const ALL: [Self; 14] = [
+        Self::Timeout,
+        Self::Connect,
+        Self::Dns,
+        Self::Tls,
+        Self::Auth,
+        Self::RateLimited,
+        Self::Http4xx,
+        Self::Http5xx,
+        Self::Redirect,
+        Self::NotJson,
+        Self::Decode,
+        Self::BodyTooLarge,
+        Self::ApiError,
+        Self::Incomplete,
+    ];
+
+    /// The label's value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Connect => "connect",
+            Self::Dns => "dns",
+            Self::Tls => "tls",
+            Self::Auth => "auth",
+            Self::RateLimited => "rate_limited",
+            Self::Http4xx => "http_4xx",
+            Self::Http5xx => "http_5xx",
+            Self::Redirect => "redirect",
+            Self::NotJson => "not_json",
+            Self::Decode => "decode",
+            Self::BodyTooLarge => "body_too_large",
+            Self::ApiError => "api_error",
+            Self::Incomplete => "incomplete",
+        }
+    }
+}
+
+/// Why the pool's answer could not be had. The text is for the log: it never holds a key, a body or a URL.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FetchError {
+    /// No complete answer within `api.timeout`.
+    #[error("no complete answer within {0:?}; is the pool slow, or api.timeout too short?")]
+    Timeout(Duration),
+    /// Refused, unreachable, reset, cut before the promised length, or no HTTP.
+    #[error("the connection failed: {0}")]
+    Connect(String),
+    /// The host's name could not be resolved.
+    #[error("the host name of the pool cannot be resolved: {0}")]
+    Dns(String),
+    /// No trusted TLS connection.
+    #[error("no trusted TLS connection: {0}")]
+    Tls(String),
+    /// 401 or 403.
+    #[error(
+        "the pool refused the key (HTTP {0}); is it the key of this account, and is this IP address allowed to use it?"
+    )]
+    Auth(u16),
+    /// 429.
+    #[error("the pool says it is asked too often (HTTP 429); lower api.requests_per_second or lengthen the intervals")]
+    RateLimited {
+        /// For how long it wants to be left alone, if it said.
+        retry_after: Option<Duration>,
+    },
+    /// Another status from 400 on.
+    #[error("the pool answered HTTP {status}")]
+    Http {
+        /// The status.
+        status: u16,
+        /// For how long it wants to be left alone, if it said.
+        retry_after: Option<Duration>,
+    },
+    /// A redirect, which is not followed: the key would go along.
+    #[error("the pool redirects (HTTP {status}) to {target}; if the API has moved there, change api.base_url")]
+    Redirect {
+        /// The status.
+        status: u16,
+        /// Host and path, cleaned.
+        target: String,
+    },
+    /// An empty body, or one that does not begin as JSON.
+    #[error("the answer is {0}, not JSON; does api.base_url still lead to the API?")]
+    NotJson(&'static str),
+    /// Begins as JSON, and is broken, cut, or of the wrong shape.
+    #[error("the answer is not of the documented shape: {0}")]
+    Decode(String),
+    /// More than `api.max_response_bytes` after decompression.
+    #[error("the answer has more than {0} bytes (api.max_response_bytes)")]
+    BodyTooLarge(usize),
+    /// `status` was not `OK`.
+    #[error("the pool reports an error: {0}")]
+    Api(String),
+    /// A page of several could not be had, so the list is not whole.
+    #[error("the list is not complete: {0}")]
+    Incomplete(String),
+}
+
+impl FetchError {
+    /// The label's value.
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::Timeout(_) => Reason::Timeout,
+            Self::Connect(_) => Reason::Connect,
+            Self::Dns(_) => Reason::Dns,
+            Self::Tls(_) => Reason::Tls,
+            Self::Auth(_) => Reason::Auth,
+            Self::RateLimited { .. } => Reason::RateLimited,
+            Self::Http { status: 500.., .. } => Reason::Http5xx,
+            Self::Http { .. } => Reason::Http4xx,
+            Self::Redirect { .. } => Reason::Redirect,
+            Self::NotJson(_) => Reason::NotJson,
+            Self::Decode(_) => Reason::Decode,
+            Self::BodyTooLarge(_) => Reason::BodyTooLarge,
+            Self::Api(_) => Reason::ApiError,
+            Self::Incomplete(_) => Reason::Incomplete,
+        }
+    }
+
+    /// For how long the pool wants to be left alone.
+    const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimited { retry_after } | Self::Http { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+}
+
+/// Asks the pool.
+#[derive(Debug)]
+pub struct PoolClient {
+    http: reqwest::Client,
+    api: Api,
+    budget: Arc<Budget>,
+    telemetry: Arc<Telemetry>,
+    /// Reads the dates of Retry-After.
+    clock: Clock,
+    /// Anomalies that were logged already: the counter goes on, the log does not repeat itself.
+    logged: Mutex<HashSet<(Endpoint, &'static str)>>,
+}
+
+/// What is asked, beside the method.
+#[derive(Clone, Copy)]
+struct Question<'a> {
+    endpoint: Endpoint,
+    /// Whose figures; `main_stat` is about nobody.
+    target: Option<(&'a Target, &'a ApiKey)>,
+    /// Offset and limit, in rows.
+    page: Option<(usize, usize)>,
+    /// The first day wanted.
+    from: Option<Date>,
+}
+
+/// The HTTP client could not be made: no trust roots on this machine, for one.
+#[derive(Debug, thiserror::Error)]
+#[error("the HTTP client cannot be set up: {0}")]
+pub struct SetupError(String);
+
+impl PoolClient {
+    /// A client for one pool.
+    ///
+    /// # Errors
+    ///
+    /// When TLS cannot be set up.
+    pub fn new(api: Api, budget: Arc<Budget>, telemetry: Arc<Telemetry>, clock: Clock) -> Result<Self, SetupError> {
+        // Fails when another provider is installed already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("btcpool-exporter/", env!("CARGO_PKG_VERSION")))
+            // reqwest would send the key along to wherever a redirect points.
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .timeout(api.timeout)
+            .pool_max_idle_per_host(api.concurrency)
+            .tcp_nodelay(true);
+        if api.base_url.scheme() == "http" {
+            // Plain HTTP is for this machine; a proxy elsewhere would see the keys.
+            builder = builder.no_proxy();
+        }
+        let http = builder.build().map_err(|error| SetupError(innermost(&error)))?;
+        Ok(Self { http, api, budget, telemetry, clock, logged: Mutex::new(HashSet::new()) })
+    }
+
+    /// Statistics of the whole pool. Sends no key.
+    ///
+    /// # Errors
+    ///
+    /// [`FetchError`], as for every method here.
+    pub async fn main_stat(&self) -> Result<PoolStats, FetchError> {
+        self.ask(Question::about_nobody(Endpoint::MainStat), wire::main_stat).await
+    }
+
+    /// One account's figures of one currency.
+    ///
+    /// # Errors
+    ///
+    /// [`FetchError`].
+    pub async fn summary_data(&self, target: &Target, key: &ApiKey) -> Result<Summary, FetchError> {
+        self.ask(Question::about(Endpoint::SummaryData, target, key), wire::summary_data).await
+    }
+
+    /// Every worker, from as many pages as there are.
+    ///
+    /// # Errors
+    ///
+    /// [`FetchError`]; `Incomplete` when a page after the first could not be had.
+    pub async fn workers(&self, target: &Target, key: &ApiKey) -> Result<Workers, FetchError> {
+        let unit = self.api.reject_rate_unit;
+        let question = Question::about(Endpoint::Workers, target, key);
+        let listing = self.list(question, move |data, anomalies| wire::workers(data, unit, anomalies)).await?;
+        Ok(Workers { reported: listing.reported, list: listing.rows.into_values().collect() })
+    }
+
+    /// Income by day, from `from` on; without it, all there is.
+    ///
+    /// # Errors
+    ///
+    /// As for [`PoolClient::workers`].
+    pub async fn profit_history(
+        &self,
+        target: &Target,
+        key: &ApiKey,
+        from: Option<Date>,
+    ) -> Result<Income, FetchError> {
+        let question = Question { from, ..Question::about(Endpoint::ProfitHistory, target, key) };
+        let listing = self.list(question, wire::profit_history).await?;
+        Ok(Income { unread: listing.unread(), days: listing.rows })
+    }
+
+    /// Payouts, from `from` on; without it, all there are.
+    ///
+    /// # Errors
+    ///
+    /// As for [`PoolClient::workers`].
+    pub async fn payment_history(
+        &self,
+        target: &Target,
+        key: &ApiKey,
+        from: Option<Date>,
+    ) -> Result<Payments, FetchError> {
+        let question = Question { from, ..Question::about(Endpoint::PaymentHistory, target, key) };
+        let listing = self.list(question, wire::payment_history).await?;
+        Ok(Payments { unread: listing.unread(), by_id: listing.rows })
+    }
+
+    /// For how long the pool wants to be left alone yet.
+    pub fn pause_left(&self) -> Option<Duration> {
+        self.budget.pause_left()
+    }
+
+    /// Reads a whole list.
+    async fn list<K: Ord, T>(
+        &self,
+        question: Question<'_>,
+        decode: impl Fn(&str, &mut Anomalies) -> Result<Vec<Option<(K, T)>>, wire::ShapeError> + Copy,
+    ) -> Result<Listing<K, T>, FetchError> {
+        let fetch = |offset| async move {
+            let question = Question { page: Some((offset, self.api.page_size)), ..question };
+            let page = |answer: &Answer<'_>, anomalies: &mut Anomalies| {
+                Ok(Page { rows: decode(answer.data()?, anomalies)?, total: answer.total(anomalies) })
+            };
+            self.ask(question, page).await
+        };
+        let listing = paging::read_all(fetch, self.api.concurrency).await?;
+        if listing.is_short() {
+            self.report(&question, &Anomalies::of("total"));
+        }
+        Ok(listing)
+    }
+
+    /// Makes one request and decodes its answer; counts both, and what was odd about them.
+    async fn ask<T>(
+        &self,
+        question: Question<'_>,
+        decode: impl Fn(&Answer<'_>, &mut Anomalies) -> Result<T, wire::ShapeError>,
+    ) -> Result<T, FetchError> {
+        let permit = self.budget.acquire().await;
+        let begin = Instant::now();
+        let mut status = None;
+        let body = self.send(&question, &mut status).await;
+        drop(permit);
+        self.telemetry.request(question.endpoint, status.map(|status| status.as_u16()), begin.elapsed());
+        let result = body.and_then(|body| {
+            let mut anomalies = Anomalies::default();
+            // Bytes that are no UTF-8 (a worker's name, say) cost their own characters and not the whole answer.
+            let text = String::from_utf8_lossy(&body);
+            let value = wire::open(&text)
+                .and_then(|answer| decode(&answer, &mut anomalies).map_err(wire::OpenError::Shape))
+                .map_err(|error| {
+                    error.into_fetch_error(|message| clean(message, question.target.map(|(_, key)| key)))
+                })?;
+            self.report(&question, &anomalies);
+            Ok(value)
+        });
+        match &result {
+            Ok(_) => tracing::debug!(
+                endpoint = %question.endpoint,
+                account = question.target.map(|(target, _)| target.account.as_str()),
+                currency = question.target.map(|(target, _)| target.currency.as_str()),
+                offset = question.page.map(|(offset, _)| offset),
+                milliseconds = begin.elapsed().as_millis() as u64,
+                "the pool answered",
+            ),
+            Err(error) => {
+                self.telemetry.request_failed(question.endpoint, error.reason());
+                if let Some(pause) = error.retry_after() {
+                    self.budget.pause(pause);
+                }
+            }
+        }
+        result
+    }
+
+    /// Sends the request and reads the body; whatever the status, it is noted in `status` once it came.
+    async fn send(&self, question: &Question<'_>, status: &mut Option<StatusCode>) -> Result<Vec<u8>, FetchError> {
+        let mut request = self.http.get(self.url(question));
+        if let Some((_, key)) = question.target {
+            // The configuration has made sure that the key fits a header.
+            let mut value = HeaderValue::from_str(key.expose()).map_err(|_| FetchError::Auth(0))?;
+            value.set_sensitive(true);
+            request = request.header(KEY_HEADER, value);
+        }
+        let mut response = request.send().await.map_err(|error| self.transport(&error))?;
+        let code = response.status();
+        *status = Some(code);
+        match code.as_u16() {
+            200..=299 => {}
+            401 | 403 => return Err(FetchError::Auth(code.as_u16())),
+            429 => return Err(FetchError::RateLimited { retry_after: self.retry_after(response.headers()) }),
+            status @ 400.. => {
+                return Err(FetchError::Http { status, retry_after: self.retry_after(response.headers()) });
+            }
+            status => return Err(FetchError::Redirect { status, target: self.redirect_target(response.headers()) }),
+        }
+        let limit = self.api.max_response_bytes;
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.transport(&error))? {
+            if body.len() + chunk.len() > limit {
+                return Err(FetchError::BodyTooLarge(limit));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    fn url(&self, question: &Question<'_>) -> Url {
+        let mut url = self.api.base_url.clone();
+        {
+            let mut query = url.query_pairs_mut();
+            query.append_pair("v", "1").append_pair("method", question.endpoint.as_str());
+            if let Some((target, _)) = question.target {
+                query.append_pair("currency", target.currency.as_str());
+            }
+            if let Some(from) = question.from {
+                query.append_pair("from", &from.to_string());
+            }
+            if let Some((offset, limit)) = question.page {
+                query.append_pair("offset", &offset.to_string()).append_pair("limit", &limit.to_string());
+            }
+        }
+        url
+    }
+
+    /// Sorts what went wrong between us and the pool.
+    fn transport(&self, error: &reqwest::Error) -> FetchError {
+        let cause = innermost(error);
+        let chain = || std::iter::successors(error.source(), |&error| error.source());
+        if error.is_timeout() {
+            FetchError::Timeout(self.api.timeout)
+        } else if error.is_dns() {
+            FetchError::Dns(cause)
+        } else if chain().any(is_tls) {
+            FetchError::Tls(cause)
+        } else if error.is_decode() && !chain().any(|error| error.is::<hyper::Error>()) {
+            FetchError::Decode(format!("its compression is broken ({cause})"))
+        } else {
+            FetchError::Connect(cause)
+        }
+    }
+
+    /// Reads Retry-After: seconds, or a date.
+    fn retry_after(&self, headers: &HeaderMap) -> Option<Duration> {
+        let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            // More digits than fit mean longer than anything that is obeyed.
+            return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
+        }
+        let date = httpdate::parse_http_date(text).ok()?;
+        let now = std::time::SystemTime::from(self.clock.now());
+        Some(date.duration_since(now).unwrap_or_default())
+    }
+
+    /// Where a redirect points, without its query.
+    fn redirect_target(&self, headers: &HeaderMap) -> String {
+        let target = headers
+            .get(LOCATION)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|text| self.api.base_url.join(text).ok())
+            .map(|url| format!("{}://{}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path()));
+        target.map_or_else(|| "nowhere".to_owned(), |target| clean(&target, None))
+    }
+
+    /// Counts what an answer held that was not of the documented shape, and logs each kind the first time.
+    fn report(&self, question: &Question<'_>, anomalies: &Anomalies) {
+        for (field, count) in anomalies.counts() {
+            self.telemetry.anomalies(question.endpoint, field, count);
+            let first = self.logged.lock().unwrap_or_else(PoisonError::into_inner).insert((question.endpoint, field));
+            if first {
+                tracing::warn!(
+                    endpoint = %question.endpoint,
+                    account = question.target.map(|(target, _)| target.account.as_str()),
+                    currency = question.target.map(|(target, _)| target.currency.as_str()),
+                    field,
+                    count,
+                    "a field of the pool's answer is not as documented; its value is left out \
+                     (further ones are only counted)",
+                );
+            }
+        }
+        if anomalies.reject_rate_above_one() && self.api.reject_rate_unit == RejectRateUnit::Ratio {
+            let first = self
+                .logged
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert((question.endpoint, "reject_rate above 1"));
+            if first {
+                tracing::warn!(
+                    endpoint = %question.endpoint,
+                    account = question.target.map(|(target, _)| target.account.as_str()),
+                    "a reject_rate is above 1, so the pool tells it in percent: set api.reject_rate_unit: percent",
+                );
+            }
+        }
+    }
+}
+
+impl<'a> Question<'a> {
+    const fn about_nobody(endpoint: Endpoint) -> Self {
+        Self { endpoint, target: None, page: None, from: None }
+    }
+
+    const fn about(endpoint: Endpoint, target: &'a Target, key: &'a ApiKey) -> Self {
+        Self { endpoint, target: Some((target, key)), page: None, from: None }
+    }
+}
+
+fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    // rustls' own error travels inside an io::Error, whose source() skips the error that it wraps.
+    let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    error.is::<rustls::Error>() || inner.is_some_and(|inner| inner.is::<rustls::Error>() || is_tls(inner))
+}
+
+/// The last cause in a chain of errors: the one that says what happened. reqwest's own text would carry the URL.
+fn innermost(error: &reqwest::Error) -> String {
+    let mut last: Option<&(dyn std::error::Error + 'static)> = error.source();
+    while let Some(next) = last.and_then(std::error::Error::source) {
+        last = Some(next);
+    }
+    last.map_or_else(|| "the request could not be made".to_owned(), |error| clean(&error.to_string(), None))
+}
+
+/// Makes foreign text fit to be logged: one line, bounded, and nothing of the key.
+fn clean(text: &str, key: Option<&ApiKey>) -> String {
+    if key.is_some_and(|key| quotes(text, key.expose())) {
+        return "(message withheld: it quotes the key)".to_owned();
+    }
+    let visible = |c: char| if c.is_control() || crate::model::is_direction_mark(c) { ' ' } else { c };
+    let mut cleaned: String = text.chars().map(visible).take(MESSAGE_CHARACTERS).collect();
+    if text.chars().nth(MESSAGE_CHARACTERS).is_some() {
+        cleaned.push('…');
+    }
+    cleaned
+}
+
+/// Whether the text holds six or more characters in a row of the key, or all of a shorter one.
+fn quotes(text: &str, key: &str) -> bool {
+    const PART: usize = 6;
+    let text = text.to_ascii_lowercase();
+    let key = key.to_ascii_lowercase();
+    // A key is ASCII, so that bytes are characters.
+    key.as_bytes()
+        .windows(PART.min(key.len()).max(1))
+        .any(|part| std::str::from_utf8(part).is_ok_and(|part| text.contains(part)))
+}

@@ -1,0 +1,195 @@
+//! Reading a list that comes in pages, all of it, from a server that may do as it likes.
+//!
+//! What is relied on: a page's rows, and that its rows begin at the offset asked for. What is not: the echoed limit and
+//! offset, that a page is as long as asked, that `total` is there or right, that the list holds still. Rows are told
+//! apart by their identity; the list is whole when as many distinct rows came as the pool says there are.
+//!
+//! The first page shows how many rows the server gives at once; the others are asked for side by side at that stride.
+//! A page that comes short leaves a gap, which is filled afterwards. When rows are missing at the end, or `total` moved
+//! meanwhile, the list shifted under the reading hands: it is read once more.
+
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use futures_util::stream::{self, StreamExt as _};
+
+use super::FetchError;
+
+/// A server whose list never ends is given up after so many pages in one pass: 100,000 rows at 50 a page.
+pub const MAX_PAGES: usize = 2000;
+
+/// One page.
+#[derive(Debug)]
+pub struct Page<K, T> {
+    /// Its rows by identity; `None` for a row whose identity could not be read.
+    pub rows: Vec<Option<(K, T)>>,
+    /// How many rows the pool says the whole list has.
+    pub total: Option<u64>,
+}
+
+/// A list that was read to its end.
+#[derive(Debug, PartialEq)]
+pub struct Listing<K, T> {
+    /// Distinct rows.
+    pub rows: BTreeMap<K, T>,
+    /// How many rows there are by the pool's latest word.
+    pub reported: Option<u64>,
+    /// Rows without a readable identity.
+    pub left_out: u64,
+}
+
+impl<K: Ord, T> Listing<K, T> {
+    /// Rows that came, readable or not.
+    fn received(&self) -> u64 {
+        self.rows.len() as u64 + self.left_out
+    }
+
+    /// Whether the pool says that there is more than it gave.
+    pub fn is_short(&self) -> bool {
+        self.reported.is_some_and(|reported| self.received() < reported)
+    }
+
+    /// Rows that the pool holds and that are not in `rows`.
+    pub fn unread(&self) -> u64 {
+        self.reported.unwrap_or(0).max(self.received()) - self.rows.len() as u64
+    }
+}
+
+/// Reads every page. `fetch` is given the offset; so many pages as `concurrency` are asked for side by side.
+///
+/// # Errors
+///
+/// The first page's own error; `Incomplete` when a later page fails, or when there is no end to them.
+pub async fn read_all<K, T, Fetch, Pages>(fetch: Fetch, concurrency: usize) -> Result<Listing<K, T>, FetchError>
+where
+    K: Ord,
+    Fetch: Fn(usize) -> Pages,
+    Pages: Future<Output = Result<Page<K, T>, FetchError>>,
+{
+    let pass = Pass::read(&fetch, concurrency).await?;
+    if pass.listing.is_short() || pass.total_moved {
+        return Ok(Pass::read(&fetch, concurrency).await?.listing);
+    }
+    Ok(pass.listing)
+}
+
+/// One reading from the first row to the last.
+struct Pass<K, T> {
+    listing: Listing<K, T>,
+    /// Ranges of offsets whose rows came, by their beginning.
+    covered: BTreeMap<usize, usize>,
+    pages: usize,
+    total_moved: bool,
+}
+
+/// What a page brought.
+#[derive(PartialEq)]
+enum Brought {
+    Rows,
+    NothingNew,
+}
+
+impl<K: Ord, T> Pass<K, T> {
+    async fn read<Fetch, Pages>(fetch: &Fetch, concurrency: usize) -> Result<Self, FetchError>
+    where
+        Fetch: Fn(usize) -> Pages,
+        Pages: Future<Output = Result<Page<K, T>, FetchError>>,
+    {
+        let listing = Listing { rows: BTreeMap::new(), reported: None, left_out: 0 };
+        let mut pass = Self { listing, covered: BTreeMap::new(), pages: 0, total_moved: false };
+        let first = fetch(0).await?;
+        let stride = first.rows.len();
+        let mut brought = pass.take(0, first)?;
+        if brought == Brought::Rows && pass.listing.is_short() {
+            brought = pass.read_planned(fetch, stride, concurrency).await?;
+        }
+        // What is left: gaps, or everything when the total is not told or is proven wrong.
+        while brought == Brought::Rows {
+            let Some(offset) = pass.next_offset() else { break };
+            let page = fetch(offset).await.map_err(|error| incomplete(offset, &error))?;
+            brought = pass.take(offset, page)?;
+        }
+        Ok(pass)
+    }
+
+    /// Asks for the pages that the total promises, side by side, and takes them in order.
+    async fn read_planned<Fetch, Pages>(
+        &mut self,
+        fetch: &Fetch,
+        stride: usize,
+        concurrency: usize,
+    ) -> Result<Brought, FetchError>
+    where
+        Fetch: Fn(usize) -> Pages,
+        Pages: Future<Output = Result<Page<K, T>, FetchError>>,
+    {
+        let total = self.listing.reported.and_then(|total| usize::try_from(total).ok()).unwrap_or(usize::MAX);
+        let enough = AtomicBool::new(false);
+        let offsets = (1..MAX_PAGES)
+            .map_while(|page| stride.checked_mul(page).filter(|&offset| offset < total))
+            .take_while(|_| !enough.load(Ordering::Relaxed));
+        let pages = stream::iter(offsets).map(|offset| async move { (offset, fetch(offset).await) });
+        let mut pages = std::pin::pin!(pages.buffered(concurrency));
+        let mut result = Ok(Brought::Rows);
+        // Once there is enough, or something failed, no further page is asked for; but those under way are waited for,
+        // so that every request made is a request counted.
+        while let Some((offset, page)) = pages.next().await {
+            if result != Ok(Brought::Rows) {
+                continue;
+            }
+            result = page.map_err(|error| incomplete(offset, &error)).and_then(|page| self.take(offset, page));
+            if result != Ok(Brought::Rows) {
+                enough.store(true, Ordering::Relaxed);
+            }
+        }
+        result
+    }
+
+    /// Takes a page's rows.
+    fn take(&mut self, offset: usize, page: Page<K, T>) -> Result<Brought, FetchError> {
+        self.pages += 1;
+        if self.pages > MAX_PAGES {
+            return Err(FetchError::Incomplete(format!("it does not end within {MAX_PAGES} pages")));
+        }
+        self.total_moved |= offset > 0 && page.total.is_some() && page.total != self.listing.reported;
+        self.listing.reported = page.total.or(self.listing.reported);
+        self.covered.insert(offset, offset.saturating_add(page.rows.len()));
+        let known = self.listing.rows.len();
+        for row in page.rows {
+            match row {
+                Some((identity, row)) => {
+                    self.listing.rows.insert(identity, row);
+                }
+                None => self.listing.left_out += 1,
+            }
+        }
+        Ok(if self.listing.rows.len() > known { Brought::Rows } else { Brought::NothingNew })
+    }
+
+    /// Where to read on: at the first gap, or behind everything while the end is not known. `None`: the end is reached.
+    fn next_offset(&self) -> Option<usize> {
+        let received = self.listing.received();
+        if self.listing.reported == Some(received) {
+            return None;
+        }
+        let mut end = 0;
+        for (&begin, &until) in &self.covered {
+            if begin > end {
+                break;
+            }
+            end = end.max(until);
+        }
+        match self.listing.reported {
+            // Everything up to the total was asked for; what is missing then was shifted away.
+            Some(total) if received < total && end as u64 >= total => None,
+            // More came than the total admits to, or there is none: only an empty page proves the end.
+            _ => Some(end),
+        }
+    }
+}
+
+fn incomplete(offset: usize, error: &FetchError) -> FetchError {
+    FetchError::Incomplete(format!("the page at offset {offset} failed: {error}"))
+}

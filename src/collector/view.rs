@@ -1,0 +1,180 @@
+//! What a scrape sees: everything that is known and not stale, at one moment.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jiff::{Timestamp, civil::Date, tz::Offset};
+
+use crate::{
+    config::Config,
+    history::{Income, Payments, pool_day},
+    model::{AccountName, Currency, Endpoint, Hashrate, PoolStats, Summary, Target, Workers},
+    process,
+    store::{Outcome, SlotState, Store},
+    telemetry::{Figures, Telemetry},
+};
+
+/// Whose series are wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Everything.
+    All,
+    /// Everything but the process' own figures, for a program that has its own under the same names.
+    WithoutProcess,
+    /// Only what belongs to these accounts.
+    Accounts(Vec<AccountName>),
+}
+
+/// A moment, on both clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// For the calendar.
+    pub wall: Timestamp,
+    /// For the age of answers.
+    pub monotonic: Instant,
+}
+
+/// Everything that is known at one moment.
+#[derive(Debug)]
+pub struct View {
+    /// The accounts of this process that are in scope.
+    pub accounts: Vec<AccountView>,
+    /// Their currencies.
+    pub targets: Vec<TargetView>,
+    /// What belongs to no account, unless the scope leaves it out.
+    pub common: Option<Common>,
+    /// The process' own figures, unless the scope leaves them out.
+    pub process: Option<process::Figures>,
+    /// The pool's calendar day.
+    pub today: Date,
+    /// When the pool's day begins.
+    pub day_utc_offset: Offset,
+}
+
+/// What the configuration says of one account; nothing of its key.
+#[derive(Debug)]
+pub struct AccountView {
+    /// Its name.
+    pub name: AccountName,
+    /// Labels of `btcpool_account_info`, by name.
+    pub labels: BTreeMap<String, String>,
+    /// What it ought to deliver.
+    pub expected_hashrate: BTreeMap<Currency, Hashrate>,
+}
+
+/// What belongs to no account.
+#[derive(Debug)]
+pub struct Common {
+    /// `main_stat`.
+    pub pool: Option<Arc<PoolStats>>,
+    /// How its polling goes.
+    pub poll: Poll,
+    /// What a block of each coin pays, in coins.
+    pub block_subsidies: BTreeMap<Currency, f64>,
+    /// What this program did.
+    pub figures: Figures,
+}
+
+/// One currency of one account.
+#[derive(Debug)]
+pub struct TargetView {
+    /// Which.
+    pub target: Target,
+    /// `summary_data`.
+    pub summary: Option<Arc<Summary>>,
+    /// `profit_history`.
+    pub income: Option<Arc<Income>>,
+    /// `payment_history`.
+    pub payments: Option<Arc<Payments>>,
+    /// `workers`.
+    pub workers: Option<Arc<Workers>>,
+    /// How many of the workers are exported at the most.
+    pub workers_max: usize,
+    /// How the polling of each endpoint goes.
+    pub polls: Vec<Poll>,
+}
+
+/// How the polling of one slot goes.
+#[derive(Debug)]
+pub struct Poll {
+    /// Which endpoint.
+    pub endpoint: Endpoint,
+    /// Polls that ended.
+    pub polls: u64,
+    /// Those of them that failed.
+    pub failures: u64,
+    /// When the last good answer came.
+    pub last_success: Option<Timestamp>,
+    /// How the last poll ended.
+    pub last: Option<Outcome>,
+}
+
+impl View {
+    /// What is known, as seen at a moment.
+    pub fn take(config: &Config, store: &Store, telemetry: &Telemetry, scope: &Scope, now: Moment) -> Self {
+        let wanted = |name: &AccountName| match scope {
+            Scope::Accounts(names) => names.contains(name),
+            Scope::All | Scope::WithoutProcess => true,
+        };
+        let live = config.polling.live.stale_after;
+        let history = config.polling.history.stale_after;
+        let mut targets = Vec::new();
+        for (target, account) in config.targets().filter(|(target, _)| wanted(&target.account)) {
+            let Some(slots) = store.targets.get(&target) else { continue };
+            let mut polls = Vec::with_capacity(4);
+            targets.push(TargetView {
+                summary: look(Endpoint::SummaryData, slots.summary.snapshot(), live, now, &mut polls),
+                income: look(Endpoint::ProfitHistory, slots.income.snapshot(), history, now, &mut polls),
+                payments: look(Endpoint::PaymentHistory, slots.payments.snapshot(), history, now, &mut polls),
+                workers: (slots.workers.as_ref())
+                    .and_then(|slot| look(Endpoint::Workers, slot.snapshot(), live, now, &mut polls)),
+                workers_max: account.workers_max.unwrap_or(0),
+                target,
+                polls,
+            });
+        }
+        let common = || {
+            let mut polls = Vec::with_capacity(1);
+            let pool = look(Endpoint::MainStat, store.pool.snapshot(), live, now, &mut polls);
+            let block_subsidies = config.block_subsidies.clone();
+            polls.pop().map(|poll| Common { pool, poll, block_subsidies, figures: telemetry.snapshot() })
+        };
+        let accounts = config.own_accounts().filter(|(name, _)| wanted(name));
+        Self {
+            accounts: accounts
+                .map(|(name, account)| AccountView {
+                    name: name.clone(),
+                    labels: account.labels.clone(),
+                    expected_hashrate: account.expected_hashrate.clone(),
+                })
+                .collect(),
+            targets,
+            common: if matches!(scope, Scope::Accounts(_)) { None } else { common() },
+            process: (*scope == Scope::All).then(process::Figures::read),
+            today: pool_day(now.wall, config.api.day_utc_offset),
+            day_utc_offset: config.api.day_utc_offset,
+        }
+    }
+}
+
+/// A slot's answer if it is fresh; how its polling goes is added to `polls`.
+fn look<T>(
+    endpoint: Endpoint,
+    state: SlotState<T>,
+    stale_after: Duration,
+    now: Moment,
+    polls: &mut Vec<Poll>,
+) -> Option<Arc<T>> {
+    let fresh = state.fresh(now.monotonic, stale_after).cloned();
+    polls.push(Poll {
+        endpoint,
+        polls: state.polls,
+        failures: state.failures,
+        last_success: state.good.map(|good| good.at),
+        last: state.last,
+    });
+    fresh
+}

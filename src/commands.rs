@@ -1,0 +1,336 @@
+//! What each command does, from the command line to its end.
+
+use std::{
+    env,
+    io::{self, Write as _},
+    net::IpAddr,
+};
+
+use tokio::{net::TcpListener, signal::unix::SignalKind};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::{Layer as _, filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use url::Url;
+
+use crate::{
+    Exporter,
+    cli::{self, Flags},
+    client,
+    clock::Clock,
+    collector::{self, Format, Moment, Scope, View},
+    config::{self, Config, ConfigError, ListenAddress, LogFormat, LogLevel},
+    demo::SimulatedPool,
+    poller::Demand,
+    server,
+};
+
+/// Why a command did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The configuration is wrong; nothing was done yet.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A flag's value is wrong; nothing was done yet.
+    #[error("{0}")]
+    Usage(String),
+    /// It went wrong while running.
+    #[error("{0}")]
+    Running(String),
+}
+
+impl Failure {
+    /// The process' exit code.
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Running(_) => 1,
+            Self::Config(_) | Self::Usage(_) => 2,
+        }
+    }
+
+    fn running(error: impl std::fmt::Display) -> Self {
+        Self::Running(error.to_string())
+    }
+}
+
+/// Polls and serves until a signal comes.
+///
+/// # Errors
+///
+/// [`Failure`].
+pub async fn serve(flags: &Flags) -> Result<(), Failure> {
+    let config = load(flags)?;
+    start_log(&config);
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        revision = env!("BTCPOOL_EXPORTER_REVISION"),
+        accounts = config.own_accounts().count(),
+        targets = config.targets().count(),
+        pool = %config.api.base_url,
+        "starting",
+    );
+    if config.accounts.is_empty() {
+        tracing::info!("no account is configured, so that only statistics of the whole pool will be served");
+    }
+    let shutdown = stop_on_signals()?;
+    let listeners = bind(&config).await?;
+    let exporter = Exporter::new(config, Clock::system()).map_err(Failure::running)?;
+    exporter.run(listeners, shutdown).await.map_err(Failure::running)?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Runs against a simulated pool.
+///
+/// # Errors
+///
+/// [`Failure`].
+pub async fn demo(flags: &Flags, demo: &cli::Demo) -> Result<(), Failure> {
+    if flags.config_file.is_some() {
+        return Err(Failure::Usage("demo brings its own configuration; leave --config.file out".to_owned()));
+    }
+    if !(0.0..=100_000.0).contains(&demo.speed) {
+        return Err(Failure::Usage("--speed must be from 0 to 100000".to_owned()));
+    }
+    let clock = Clock::simulated(Clock::system().now(), demo.speed);
+    let pool = SimulatedPool::new(demo.seed, clock);
+    let pool_listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(Failure::running)?;
+    let base_url = pool.base_url(pool_listener.local_addr().map_err(Failure::running)?);
+    let config = Config::from_yaml("demo", &pool.configuration(&base_url, demo.speed), &flags.overrides())?;
+    start_log(&config);
+    let shutdown = stop_on_signals()?;
+    let listeners = bind(&config).await?;
+    let mut lines = vec![format!("A simulated pool with {pool} answers at {base_url}")];
+    for (configured, listener) in config.web.listen_addresses.iter().zip(&listeners) {
+        let port = listener.local_addr().map_err(Failure::running)?.port();
+        let host = configured.host.clone().unwrap_or_else(|| "localhost".to_owned());
+        let address = reachable(&ListenAddress { host: Some(host), port });
+        lines.push(format!("  status page  http://{address}/"));
+        lines.push(format!("  metrics      http://{address}{}", config.web.telemetry_path));
+    }
+    lines.push("One account's key is refused, so that you see how a failure looks. Ctrl-C ends it.\n".to_owned());
+    print(&lines.join("\n"))?;
+    let serving = tokio::spawn(server::serve(pool_listener, pool.router(), shutdown.clone()));
+    let exporter = Exporter::new(config, clock).map_err(Failure::running)?;
+    exporter.run(listeners, shutdown).await.map_err(Failure::running)?;
+    let _ = tokio::time::timeout(server::DRAIN_TIMEOUT, serving).await;
+    Ok(())
+}
+
+/// Polls everything once and prints the exposition in the classic format.
+///
+/// # Errors
+///
+/// [`Failure`]; `Running` when any endpoint failed, after everything else was printed.
+pub async fn once(flags: &Flags) -> Result<(), Failure> {
+    let config = load(flags)?;
+    start_log(&config);
+    let exporter = Exporter::new(config, Clock::system()).map_err(Failure::running)?;
+    exporter.poller.once().await;
+    let now = Moment { wall: exporter.clock.now(), monotonic: std::time::Instant::now() };
+    // node_exporter, which may read this, has process_* metrics of its own.
+    let view = View::take(&exporter.config, &exporter.store, &exporter.telemetry, &Scope::WithoutProcess, now);
+    let polls = view.common.iter().map(|common| &common.poll).chain(view.targets.iter().flat_map(|t| &t.polls));
+    let failed = polls.filter(|poll| poll.last.as_ref().is_none_or(|last| last.error.is_some())).count();
+    print(&collector::render(view, Format::Classic).map_err(Failure::running)?)?;
+    match failed {
+        0 => Ok(()),
+        1 => Err(Failure::Running("one endpoint failed; the log above says why".to_owned())),
+        failed => Err(Failure::Running(format!("{failed} endpoints failed; the log above says why"))),
+    }
+}
+
+/// Prints what would be polled; with `probe` it also asks each account's summary once.
+///
+/// # Errors
+///
+/// [`Failure`]; `Running` when a probe failed.
+pub async fn check(flags: &Flags, probe: bool) -> Result<(), Failure> {
+    let config = load(flags)?;
+    start_log(&config);
+    print(&summary(flags, &config))?;
+    if !probe {
+        return Ok(());
+    }
+    let exporter = Exporter::new(config, Clock::system()).map_err(Failure::running)?;
+    let mut failed = 0;
+    for (target, account) in exporter.config.targets() {
+        let line = match exporter.poller.probe(&target, &account.key).await {
+            Ok(()) => format!("{target}: ok\n"),
+            Err(error) => {
+                failed += 1;
+                format!("{target}: {}: {error}\n", error.reason().as_str())
+            }
+        };
+        print(&line)?;
+    }
+    if failed == 0 { Ok(()) } else { Err(Failure::Running(format!("{failed} of the accounts' currencies failed"))) }
+}
+
+/// What a configuration means, for people.
+fn summary(flags: &Flags, config: &Config) -> String {
+    let file = flags.config_file.as_ref().map_or_else(|| "none".to_owned(), |path| path.display().to_string());
+    let api = &config.api;
+    let mut lines = vec![
+        format!("The configuration is valid (file: {file})."),
+        format!("pool        {}", api.base_url),
+        format!(
+            "live        every {:?}, shown for {:?}",
+            config.polling.live.interval, config.polling.live.stale_after
+        ),
+        format!(
+            "history     every {:?}, shown for {:?}; the pool's day begins at UTC{}",
+            config.polling.history.interval, config.polling.history.stale_after, api.day_utc_offset
+        ),
+    ];
+    let own: Vec<_> = config.own_accounts().collect();
+    let shard = if config.shard.count > 1 {
+        format!(" of {} (shard {} of {})", config.accounts.len(), config.shard.index, config.shard.count)
+    } else {
+        String::new()
+    };
+    lines.push(format!("accounts    {}{shard}", own.len()));
+    for (name, account) in own {
+        let currencies: Vec<_> = account.currencies.iter().map(|currency| currency.as_str()).collect();
+        let workers = match account.workers_max {
+            Some(max) => format!("at most {max} workers"),
+            None => "no workers".to_owned(),
+        };
+        lines.push(format!("  {name}: {}; {workers}", currencies.join(", ")));
+        for (currency, expected) in &account.expected_hashrate {
+            lines.push(format!("    {currency} expected at {expected}"));
+        }
+    }
+    let demand = Demand::of(config, &crate::store::Store::new(config));
+    lines.push(format!(
+        "requests    at least {} each live interval and {} each history interval: {:.2} a second, of {} allowed",
+        demand.live, demand.history, demand.per_second, api.requests_per_second
+    ));
+    lines.extend(demand.complaint(config).map(|complaint| format!("warning     {complaint}")));
+    lines.join("\n") + "\n"
+}
+
+/// Asks a running exporter whether it is healthy.
+///
+/// # Errors
+///
+/// [`Failure`]; `Running` when it is not, or does not answer.
+pub async fn health(flags: &Flags, url: Option<Url>) -> Result<(), Failure> {
+    let url = match url {
+        Some(url) => url,
+        None => {
+            let web = config::load_web(flags.config_file.as_deref(), environment()?, &flags.overrides())?;
+            let address = web.listen_addresses.first().map(reachable).unwrap_or_default();
+            let url = format!("http://{address}/-/healthy");
+            Url::parse(&url).map_err(|_| Failure::Usage(format!("{address} is no address that can be asked")))?
+        }
+    };
+    let asked = url.clone();
+    client::health::ask(url).await.map_err(|error| Failure::Running(format!("{asked}: {error}")))?;
+    print("healthy\n")
+}
+
+/// Where something that listens there can be asked: a wildcard means this machine.
+fn reachable(address: &ListenAddress) -> ListenAddress {
+    let host = match address.host.as_deref() {
+        None => "127.0.0.1".to_owned(),
+        Some(host) => match host.parse() {
+            Ok(IpAddr::V4(ip)) if ip.is_unspecified() => "127.0.0.1".to_owned(),
+            // A listener on every IPv6 address takes IPv4, too, unless the system says otherwise.
+            Ok(IpAddr::V6(ip)) if ip.is_unspecified() => "::1".to_owned(),
+            _ => host.to_owned(),
+        },
+    };
+    ListenAddress { host: Some(host), port: address.port }
+}
+
+fn load(flags: &Flags) -> Result<Config, Failure> {
+    Ok(Config::load(flags.config_file.as_deref(), environment()?, &flags.overrides())?)
+}
+
+/// The environment's variables that are text; of ours, every one must be.
+fn environment() -> Result<Vec<(String, String)>, Failure> {
+    let mut variables = Vec::new();
+    for (name, value) in env::vars_os() {
+        match (name.into_string(), value.into_string()) {
+            (Ok(name), Ok(value)) => variables.push((name, value)),
+            (Ok(name), Err(_)) if name.starts_with(config::source::ENV_PREFIX) => {
+                return Err(Failure::Usage(format!("{name}: the variable's value is not UTF-8 text")));
+            }
+            _ => {}
+        }
+    }
+    Ok(variables)
+}
+
+async fn bind(config: &Config) -> Result<Vec<TcpListener>, Failure> {
+    let mut listeners = Vec::new();
+    for address in &config.web.listen_addresses {
+        let listener = server::bind(address).await.map_err(|error| {
+            Failure::Running(format!("cannot listen on {address}: {error} (see --web.listen-address)"))
+        })?;
+        if let Ok(bound) = listener.local_addr() {
+            tracing::info!(address = %bound, "listening");
+        }
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+/// A token that the first SIGTERM or SIGINT cancels; a second one ends the process at once.
+fn stop_on_signals() -> Result<CancellationToken, Failure> {
+    let mut terminate = tokio::signal::unix::signal(SignalKind::terminate()).map_err(Failure::running)?;
+    let mut interrupt = tokio::signal::unix::signal(SignalKind::interrupt()).map_err(Failure::running)?;
+    let shutdown = CancellationToken::new();
+    let token = shutdown.clone();
+    tokio::spawn(async move {
+        let mut next = async || {
+            tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+            }
+        };
+        let signal = next().await;
+        tracing::info!(signal, "stopping; a second signal stops at once");
+        token.cancel();
+        next().await;
+        std::process::exit(1);
+    });
+    Ok(shutdown)
+}
+
+/// Starts the log, on standard error, with what is unwise in the configuration. Libraries are heard from warnings on
+/// only.
+fn start_log(config: &Config) {
+    let level = match config.log.level {
+        LogLevel::Debug => tracing::Level::DEBUG,
+        LogLevel::Info => tracing::Level::INFO,
+        LogLevel::Warn => tracing::Level::WARN,
+        LogLevel::Error => tracing::Level::ERROR,
+    };
+    let filter =
+        Targets::new().with_default(level.min(tracing::Level::WARN)).with_target(env!("CARGO_CRATE_NAME"), level);
+    let registry = tracing_subscriber::registry();
+    // Fails only where a log runs already, which then goes on.
+    let _ = match config.log.format {
+        LogFormat::Logfmt => {
+            let writer = tracing_logfmt::builder().with_span_name(false).with_target(false).layer();
+            registry.with(writer.with_writer(io::stderr).with_filter(filter)).try_init()
+        }
+        LogFormat::Json => {
+            let writer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_target(false);
+            registry.with(writer.with_writer(io::stderr).with_filter(filter)).try_init()
+        }
+    };
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+}
+
+/// Writes to standard output.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        // Whoever read this has read enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.map_err(|error| Failure::Running(format!("cannot write to standard output: {error}"))),
+    }
+}

@@ -1,0 +1,884 @@
+//! The configuration: layers of text in, a validated [`Config`] out. Whoever holds a `Config` holds a valid one.
+//!
+//! Layers, each over the one before: [`DEFAULTS`], the file, the environment, the command line. Errors name the place
+//! (file, line and column, or the variable), the key, and the way out. No error quotes a key of the pool.
+
+pub mod source;
+mod units;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
+
+use figment::{
+    Figment,
+    error::{Actual, Kind},
+    value::Value,
+};
+use jiff::tz::Offset;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use url::Url;
+
+use crate::model::{AccountName, Currency, Hashrate, Target};
+use source::{KeyPath, Layer};
+
+/// The default configuration, in the file's own form.
+pub const DEFAULTS: &str = include_str!("config/defaults.yml");
+
+/// Everything that can be configured, valid.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// How the pool is asked.
+    pub api: Api,
+    /// How often, and how long an answer is worth showing.
+    pub polling: Polling,
+    /// Whose figures are asked for, by the account's name.
+    pub accounts: BTreeMap<AccountName, Account>,
+    /// What a block of each coin pays its finder, in coins, fees aside.
+    pub block_subsidies: BTreeMap<Currency, f64>,
+    /// Which of the accounts are this process' own.
+    pub shard: Shard,
+    /// The serving side.
+    pub web: Web,
+    /// The log.
+    pub log: Log,
+    /// What is allowed but unwise, for the log.
+    pub warnings: Vec<String>,
+}
+
+/// How the pool is asked.
+#[derive(Debug, Clone)]
+pub struct Api {
+    /// Scheme, host and path; the query is ours.
+    pub base_url: Url,
+    /// For one request, from connecting to the last byte.
+    pub timeout: Duration,
+    /// Requests in flight, all accounts together.
+    pub concurrency: usize,
+    /// One budget for all accounts together; a burst is one second's worth.
+    pub requests_per_second: f64,
+    /// `limit` of the paged methods, in rows.
+    pub page_size: usize,
+    /// Bound on one answer, in bytes after decompression.
+    pub max_response_bytes: usize,
+    /// What the pool's `reject_rate` is told in.
+    pub reject_rate_unit: RejectRateUnit,
+    /// When the pool's day begins.
+    pub day_utc_offset: Offset,
+}
+
+/// What the pool's `reject_rate` is told in: its documentation does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RejectRateUnit {
+    /// 0 to 1.
+    Ratio,
+    /// 0 to 100.
+    Percent,
+}
+
+/// The two cadences.
+#[derive(Debug, Clone, Copy)]
+pub struct Polling {
+    /// `main_stat`, `summary_data` and `workers`.
+    pub live: Cadence,
+    /// `profit_history` and `payment_history`.
+    pub history: Cadence,
+}
+
+/// How often something is asked for, and for how long its last good answer is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cadence {
+    /// From one poll to the next.
+    pub interval: Duration,
+    /// Age at which the last good answer leaves the exposition; more than `interval`.
+    pub stale_after: Duration,
+}
+
+/// One account (or child account) of the pool.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// Its key.
+    pub key: ApiKey,
+    /// What it mines; not empty, each once.
+    pub currencies: BTreeSet<Currency>,
+    /// Labels of `btcpool_account_info`, by name.
+    pub labels: BTreeMap<String, String>,
+    /// What it ought to deliver.
+    pub expected_hashrate: BTreeMap<Currency, Hashrate>,
+    /// How many workers are exported at the most; `None`: workers are not asked for at all.
+    pub workers_max: Option<usize>,
+}
+
+/// A key of the pool: text that fits a header, and is shown nowhere.
+#[derive(Debug, Clone)]
+pub struct ApiKey(SecretString);
+
+impl ApiKey {
+    /// The longest key that is taken, in bytes.
+    const MAX_BYTES: usize = 4096;
+
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        match text.trim_end_matches(['\r', '\n']) {
+            "" => Err("the key is empty"),
+            key if key.len() > Self::MAX_BYTES => Err("the key has more than 4096 bytes"),
+            key if !key.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                Err("the key has a space, a line break or another character that no key has")
+            }
+            key => Ok(Self(key.into())),
+        }
+    }
+
+    /// The key itself, for the request's header and for keeping it out of what is shown.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+/// Which part of the accounts is this process' own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shard {
+    /// This process' number, from 0.
+    pub index: u64,
+    /// How many processes share the accounts.
+    pub count: u64,
+}
+
+impl Shard {
+    /// Whether the account falls to this shard, by the hash that Prometheus' `hashmod` action makes of the name, so
+    /// that a Prometheus can divide the accounts in the same way.
+    pub fn holds(self, account: &AccountName) -> bool {
+        use md5::{Digest as _, Md5};
+        let digest: [u8; 16] = Md5::digest(account.as_str().as_bytes()).into();
+        let [.., a, b, c, d, e, f, g, h] = digest;
+        u64::from_be_bytes([a, b, c, d, e, f, g, h]) % self.count == self.index
+    }
+}
+
+/// The serving side.
+#[derive(Debug, Clone)]
+pub struct Web {
+    /// Where to listen.
+    pub listen_addresses: Vec<ListenAddress>,
+    /// Where the exposition is served.
+    pub telemetry_path: String,
+    /// Requests served at a time; 0: any number.
+    pub max_requests: usize,
+}
+
+/// `host:port`; without a host every address of the machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListenAddress {
+    /// A name or an address; `None`: every address.
+    pub host: Option<String>,
+    /// 0: any free one.
+    pub port: u16,
+}
+
+impl FromStr for ListenAddress {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (host, port) = text.rsplit_once(':').ok_or(())?;
+        let port = port.parse().map_err(|_| ())?;
+        let host = match host.strip_prefix('[') {
+            Some(address) => {
+                let address = address.strip_suffix(']').ok_or(())?;
+                address.parse::<std::net::Ipv6Addr>().map_err(|_| ())?;
+                address
+            }
+            None if host.contains([':', '/', ' ']) => return Err(()),
+            None => host,
+        };
+        Ok(Self { host: (!host.is_empty()).then(|| host.to_owned()), port })
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            Some(host) if host.contains(':') => write!(f, "[{host}]:{}", self.port),
+            Some(host) => write!(f, "{host}:{}", self.port),
+            None => write!(f, ":{}", self.port),
+        }
+    }
+}
+
+/// The log.
+#[derive(Debug, Clone, Copy)]
+pub struct Log {
+    /// The least severity that is written.
+    pub level: LogLevel,
+    /// How a line is written.
+    pub format: LogFormat,
+}
+
+/// The least severity that is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Every request.
+    Debug,
+    /// What a person may want to know.
+    Info,
+    /// What a person should look at.
+    Warn,
+    /// What stops the program.
+    Error,
+}
+
+/// How a line of the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `key=value` pairs.
+    Logfmt,
+    /// One JSON object.
+    Json,
+}
+
+/// What the command line says of the configuration; it goes over everything else.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// `--web.listen-address`, each; empty: not given.
+    pub listen_addresses: Vec<String>,
+    /// `--web.telemetry-path`.
+    pub telemetry_path: Option<String>,
+    /// `--web.max-requests`.
+    pub max_requests: Option<String>,
+    /// `--log.level`.
+    pub log_level: Option<String>,
+    /// `--log.format`.
+    pub log_format: Option<String>,
+}
+
+/// What is wrong with the configuration, where, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {message}")]
+pub struct ConfigError {
+    place: String,
+    message: String,
+}
+
+impl ConfigError {
+    fn new(place: &str, message: impl Into<String>) -> Self {
+        Self { place: place.to_owned(), message: message.into() }
+    }
+}
+
+impl Config {
+    /// Reads the file (if there is one) and the given environment, lays the command line over both, and validates.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+        overrides: &Overrides,
+    ) -> Result<Self, ConfigError> {
+        Self::from_layers(layers(file, environment, overrides)?)
+    }
+
+    /// The same from YAML text in place of a file; for configurations that a program brings along.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong.
+    pub fn from_yaml(name: &str, text: &str, overrides: &Overrides) -> Result<Self, ConfigError> {
+        let layers = vec![Layer::yaml("defaults", DEFAULTS)?, Layer::yaml(name, text)?, command_line(overrides)?];
+        Self::from_layers(layers)
+    }
+
+    fn from_layers(mut layers: Vec<Layer>) -> Result<Self, ConfigError> {
+        one_key_each(&mut layers)?;
+        let figment = layers.iter().fold(Figment::new(), |figment, layer| figment.merge(layer));
+        let reader = Reader { layers: &layers };
+        let raw: RawConfig = figment.extract().map_err(|error| reader.structure(&error))?;
+        reader.config(raw)
+    }
+
+    /// The account and currency pairs that this process polls, in order.
+    pub fn targets(&self) -> impl Iterator<Item = (Target, &Account)> {
+        self.own_accounts().flat_map(|(name, account)| {
+            account.currencies.iter().map(move |&currency| (Target { account: name.clone(), currency }, account))
+        })
+    }
+
+    /// The accounts that fall to this shard.
+    pub fn own_accounts(&self) -> impl Iterator<Item = (&AccountName, &Account)> {
+        self.accounts.iter().filter(|(name, _)| self.shard.holds(name))
+    }
+}
+
+fn layers(
+    file: Option<&Path>,
+    environment: impl IntoIterator<Item = (String, String)>,
+    overrides: &Overrides,
+) -> Result<Vec<Layer>, ConfigError> {
+    let mut layers = vec![Layer::yaml("defaults", DEFAULTS)?];
+    if let Some(path) = file {
+        layers.push(Layer::file(path)?);
+    }
+    layers.push(Layer::environment(environment)?);
+    layers.push(command_line(overrides)?);
+    Ok(layers)
+}
+
+/// Refuses `api_key` beside `api_key_file` in one layer, and lets a later layer's replace an earlier layer's,
+/// whichever of the two it is.
+fn one_key_each(layers: &mut [Layer]) -> Result<(), ConfigError> {
+    const KEYS: [&str; 2] = ["api_key", "api_key_file"];
+    let mut set_later: BTreeSet<String> = BTreeSet::new();
+    for layer in layers.iter_mut().rev() {
+        let Some(Value::Dict(_, accounts)) = layer.values_mut().get_mut("accounts") else { continue };
+        let mut both = None;
+        for (name, account) in accounts.iter_mut() {
+            let Value::Dict(_, account) = account else { continue };
+            if set_later.contains(name) {
+                account.retain(|key, _| !KEYS.contains(&key.as_str()));
+            } else if KEYS.iter().all(|key| account.contains_key(*key)) {
+                both = Some(name.clone());
+            } else if KEYS.iter().any(|key| account.contains_key(*key)) {
+                set_later.insert(name.clone());
+            }
+        }
+        if let Some(name) = both {
+            let path = ["accounts".to_owned(), name.clone(), "api_key".to_owned()];
+            let place = layer.place(&path).unwrap_or_default().to_owned();
+            return Err(ConfigError {
+                place,
+                message: format!("accounts.{name} has both api_key and api_key_file; leave one of the two"),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The command line as a layer.
+fn command_line(overrides: &Overrides) -> Result<Layer, ConfigError> {
+    let mut layer = Layer::new("command line");
+    if !overrides.listen_addresses.is_empty() {
+        let addresses: Vec<Value> = overrides.listen_addresses.iter().map(|text| Value::from(text.as_str())).collect();
+        layer.set(&["web", "listen_addresses"], "--web.listen-address", Value::from(addresses))?;
+    }
+    for (path, flag, text) in [
+        (["web", "telemetry_path"], "--web.telemetry-path", &overrides.telemetry_path),
+        (["web", "max_requests"], "--web.max-requests", &overrides.max_requests),
+        (["log", "level"], "--log.level", &overrides.log_level),
+        (["log", "format"], "--log.format", &overrides.log_format),
+    ] {
+        if let Some(text) = text {
+            layer.set(&path, flag, Value::from(text.as_str()))?;
+        }
+    }
+    Ok(layer)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawConfig {
+    api: RawApi,
+    polling: RawPolling,
+    accounts: BTreeMap<String, RawAccount>,
+    coins: BTreeMap<String, RawCoin>,
+    shard: RawShard,
+    web: RawWeb,
+    log: RawLog,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawApi {
+    base_url: String,
+    timeout: String,
+    concurrency: String,
+    requests_per_second: String,
+    page_size: String,
+    max_response_bytes: String,
+    reject_rate_unit: String,
+    day_utc_offset: String,
+    allow_insecure_http: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPolling {
+    live: RawCadence,
+    history: RawCadence,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCadence {
+    interval: String,
+    stale_after: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawAccount {
+    api_key: Option<SecretString>,
+    api_key_file: Option<SecretString>,
+    currencies: Option<OneOrMore>,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    #[serde(default)]
+    expected_hashrate: BTreeMap<String, String>,
+    #[serde(default)]
+    workers: RawWorkers,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct RawWorkers {
+    enabled: Option<String>,
+    max: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCoin {
+    block_subsidy: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawShard {
+    index: String,
+    count: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawWeb {
+    listen_addresses: OneOrMore,
+    telemetry_path: String,
+    max_requests: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawLog {
+    level: String,
+    format: String,
+}
+
+/// A list, which a variable of the environment may write with commas.
+struct OneOrMore(Vec<String>);
+
+impl<'de> Deserialize<'de> for OneOrMore {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ListVisitor;
+
+        impl<'de> serde::de::Visitor<'de> for ListVisitor {
+            type Value = OneOrMore;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<OneOrMore, E> {
+                let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+                Ok(OneOrMore(items.map(str::to_owned).collect()))
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<OneOrMore, A::Error> {
+                let mut list = Vec::new();
+                while let Some(item) = items.next_element()? {
+                    list.push(item);
+                }
+                Ok(OneOrMore(list))
+            }
+        }
+
+        deserializer.deserialize_any(ListVisitor)
+    }
+}
+
+/// Turns raw text into valid values, and knows where each text stood.
+struct Reader<'a> {
+    layers: &'a [Layer],
+}
+
+impl Reader<'_> {
+    /// The place of a key in the latest layer that sets it, or of the nearest key above it.
+    fn place(&self, path: &[String]) -> String {
+        (0..=path.len())
+            .rev()
+            .find_map(|length| self.layers.iter().rev().find_map(|layer| layer.place(&path[..length])))
+            .unwrap_or("configuration")
+            .to_owned()
+    }
+
+    fn error(&self, path: &[&str], message: impl fmt::Display) -> ConfigError {
+        let owned: KeyPath = path.iter().map(|&key| key.to_owned()).collect();
+        ConfigError { place: self.place(&owned), message: format!("{}: {message}", path.join(".")) }
+    }
+
+    /// Says what figment found, without the value that it found: that might be a key.
+    fn structure(&self, error: &figment::Error) -> ConfigError {
+        let mut path: KeyPath = error.path.clone();
+        let message = match &error.kind {
+            Kind::UnknownField(key, expected) => {
+                if path.last() != Some(key) {
+                    path.push(key.clone());
+                }
+                unknown_key(key, expected)
+            }
+            Kind::MissingField(key) => {
+                path.push(key.clone().into_owned());
+                "is missing".to_owned()
+            }
+            Kind::InvalidType(found, expected) | Kind::InvalidValue(found, expected) => {
+                if self.layers.iter().any(|layer| layer.is_empty_key(&path)) {
+                    "has no value; write one, or remove the key".to_owned()
+                } else {
+                    format!("expected {}, found {}", expectation(expected), kind_of(found))
+                }
+            }
+            Kind::DuplicateField(key) => format!("{key} is set twice"),
+            _ => "is not of the expected form".to_owned(),
+        };
+        let place = self.place(&path);
+        ConfigError { place, message: format!("{}: {message}", path.join(".")) }
+    }
+
+    /// Parses one text, or says what was expected of it.
+    fn read<T>(
+        &self,
+        path: &[&str],
+        text: &str,
+        expected: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<T, ConfigError> {
+        parse(text.trim()).ok_or_else(|| self.error(path, format!("{text:?} is not {expected}")))
+    }
+
+    fn integer(&self, path: &[&str], text: &str, least: usize, most: usize) -> Result<usize, ConfigError> {
+        let expected = format!("a whole number from {least} to {most}");
+        self.read(path, text, &expected, |text| text.parse().ok().filter(|n| (least..=most).contains(n)))
+    }
+
+    fn truth(&self, path: &[&str], text: &str) -> Result<bool, ConfigError> {
+        self.read(path, text, "true or false", |text| match text {
+            "true" | "yes" | "on" => Some(true),
+            "false" | "no" | "off" => Some(false),
+            _ => None,
+        })
+    }
+
+    fn duration(&self, path: &[&str], text: &str) -> Result<Duration, ConfigError> {
+        self.read(path, text, "a duration such as 15s, 5m or 1h30m", units::duration)
+    }
+
+    fn currency(&self, path: &[&str], text: &str) -> Result<Currency, ConfigError> {
+        self.read(path, text, "a currency of the pool: BTC, BCH or LTC", |text| text.parse().ok())
+    }
+
+    fn config(&self, raw: RawConfig) -> Result<Config, ConfigError> {
+        let mut warnings = Vec::new();
+        let mut accounts = BTreeMap::new();
+        for (name, account) in raw.accounts {
+            let path = ["accounts", name.as_str()];
+            let parsed: AccountName = name.parse().map_err(|error| self.error(&path, error))?;
+            accounts.insert(parsed, self.account(&name, account, &mut warnings)?);
+        }
+        let mut block_subsidies = BTreeMap::new();
+        for (coin, RawCoin { block_subsidy }) in &raw.coins {
+            let currency = self.currency(&["coins", coin], coin)?;
+            let expected = "a number of coins above 0";
+            let parse = |text: &str| text.parse().ok().filter(|&n: &f64| n.is_finite() && n > 0.0);
+            let subsidy = self.read(&["coins", coin, "block_subsidy"], block_subsidy, expected, parse)?;
+            block_subsidies.insert(currency, subsidy);
+        }
+        let count = self.integer(&["shard", "count"], &raw.shard.count, 1, 100_000)?;
+        let index = self.integer(&["shard", "index"], &raw.shard.index, 0, count - 1)?;
+        Ok(Config {
+            api: self.api(&raw.api)?,
+            polling: Polling {
+                live: self.cadence("live", &raw.polling.live)?,
+                history: self.cadence("history", &raw.polling.history)?,
+            },
+            accounts,
+            block_subsidies,
+            shard: Shard { index: index as u64, count: count as u64 },
+            web: self.web(&raw.web)?,
+            log: Log {
+                level: self.read(
+                    &["log", "level"],
+                    &raw.log.level,
+                    "debug, info, warn or error",
+                    |text| match text {
+                        "debug" => Some(LogLevel::Debug),
+                        "info" => Some(LogLevel::Info),
+                        "warn" => Some(LogLevel::Warn),
+                        "error" => Some(LogLevel::Error),
+                        _ => None,
+                    },
+                )?,
+                format: self.read(&["log", "format"], &raw.log.format, "logfmt or json", |text| match text {
+                    "logfmt" => Some(LogFormat::Logfmt),
+                    "json" => Some(LogFormat::Json),
+                    _ => None,
+                })?,
+            },
+            warnings,
+        })
+    }
+
+    fn api(&self, raw: &RawApi) -> Result<Api, ConfigError> {
+        let insecure = self.truth(&["api", "allow_insecure_http"], &raw.allow_insecure_http)?;
+        let rate_expected = "a number above 0 and at most 1000";
+        Ok(Api {
+            base_url: self.base_url(&raw.base_url, insecure)?,
+            timeout: match self.duration(&["api", "timeout"], &raw.timeout)? {
+                timeout if (Duration::from_millis(100)..=Duration::from_secs(600)).contains(&timeout) => timeout,
+                _ => return Err(self.error(&["api", "timeout"], "must be from 100ms to 10m")),
+            },
+            concurrency: self.integer(&["api", "concurrency"], &raw.concurrency, 1, 1000)?,
+            requests_per_second: self.read(
+                &["api", "requests_per_second"],
+                &raw.requests_per_second,
+                rate_expected,
+                |text| text.parse().ok().filter(|&n: &f64| n > 0.0 && n <= 1000.0),
+            )?,
+            page_size: self.integer(&["api", "page_size"], &raw.page_size, 1, 10_000)?,
+            max_response_bytes: self.read(
+                &["api", "max_response_bytes"],
+                &raw.max_response_bytes,
+                "a size from 1KiB to 1GiB, such as 8MiB",
+                |text| units::bytes(text).filter(|n| (1 << 10..=1 << 30).contains(n)),
+            )?,
+            reject_rate_unit: self.read(
+                &["api", "reject_rate_unit"],
+                &raw.reject_rate_unit,
+                "ratio or percent",
+                |text| match text {
+                    "ratio" => Some(RejectRateUnit::Ratio),
+                    "percent" => Some(RejectRateUnit::Percent),
+                    _ => None,
+                },
+            )?,
+            day_utc_offset: self.read(
+                &["api", "day_utc_offset"],
+                &raw.day_utc_offset,
+                "an offset such as +08:00, from -12:00 to +14:00",
+                units::utc_offset,
+            )?,
+        })
+    }
+
+    fn base_url(&self, text: &str, allow_insecure: bool) -> Result<Url, ConfigError> {
+        let path = ["api", "base_url"];
+        let Ok(url) = Url::parse(text.trim()) else {
+            return Err(self.error(&path, "is not a URL such as https://btcpool.kz/ru/api"));
+        };
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(self.error(&path, "must not hold a user or a password; keys belong under accounts"));
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(
+                self.error(&path, "must end with the path: the part after \"?\" or \"#\" is the exporter's own")
+            );
+        }
+        let loopback = match url.host() {
+            Some(url::Host::Domain(name)) => name == "localhost",
+            Some(url::Host::Ipv4(address)) => IpAddr::V4(address).is_loopback(),
+            Some(url::Host::Ipv6(address)) => IpAddr::V6(address).is_loopback(),
+            None => return Err(self.error(&path, "has no host")),
+        };
+        match url.scheme() {
+            "https" => Ok(url),
+            "http" if loopback || allow_insecure => Ok(url),
+            "http" => Err(self.error(
+                &path,
+                "http:// would send the keys unencrypted; use https://, or set api.allow_insecure_http: true",
+            )),
+            _ => Err(self.error(&path, "must begin with https://")),
+        }
+    }
+
+    fn cadence(&self, name: &str, raw: &RawCadence) -> Result<Cadence, ConfigError> {
+        let interval = self.duration(&["polling", name, "interval"], &raw.interval)?;
+        let stale_after = self.duration(&["polling", name, "stale_after"], &raw.stale_after)?;
+        if interval < Duration::from_secs(1) {
+            return Err(self.error(&["polling", name, "interval"], "must be at least 1s"));
+        }
+        if interval >= stale_after {
+            let message = format!(
+                "must be more than the interval ({}), or every answer would leave before the next one comes",
+                raw.interval
+            );
+            return Err(self.error(&["polling", name, "stale_after"], message));
+        }
+        Ok(Cadence { interval, stale_after })
+    }
+
+    fn account(&self, name: &str, raw: RawAccount, warnings: &mut Vec<String>) -> Result<Account, ConfigError> {
+        let key = match (raw.api_key, raw.api_key_file) {
+            (Some(key), _) => {
+                ApiKey::parse(key.expose_secret()).map_err(|error| self.error(&["accounts", name, "api_key"], error))?
+            }
+            (None, Some(file)) => {
+                let path = ["accounts", name, "api_key_file"];
+                let file = PathBuf::from(file.expose_secret());
+                let (key, warning) = read_key_file(&file).map_err(|error| self.error(&path, error))?;
+                warnings.extend(warning.map(|warning| format!("accounts.{name}.api_key_file: {warning}")));
+                key
+            }
+            (None, None) => {
+                let message = "has no key; set api_key_file (or api_key)";
+                return Err(self.error(&["accounts", name], message));
+            }
+        };
+        let path = ["accounts", name, "currencies"];
+        let mut currencies = BTreeSet::new();
+        for text in raw.currencies.map_or_else(|| vec!["BTC".to_owned()], |list| list.0) {
+            currencies.insert(self.currency(&path, &text)?);
+        }
+        if currencies.is_empty() {
+            return Err(self.error(&path, "is empty; name at least one of BTC, BCH and LTC"));
+        }
+        for label in raw.labels.keys() {
+            let path = ["accounts", name, "labels", label];
+            if !is_label_name(label) {
+                return Err(
+                    self.error(&path, "is no label name: letters, digits and _, not a digit first, not __ first")
+                );
+            }
+            if label == "account" {
+                return Err(self.error(&path, "the label account is the account's name already; use another"));
+            }
+        }
+        let mut expected_hashrate = BTreeMap::new();
+        for (coin, text) in &raw.expected_hashrate {
+            let path = ["accounts", name, "expected_hashrate", coin];
+            let currency = self.currency(&path, coin)?;
+            if !currencies.contains(&currency) {
+                return Err(
+                    self.error(&path, format!("{currency} is not among the account's currencies; add it there"))
+                );
+            }
+            let hashrate = self.read(&path, text, "a hashrate such as 12 PH/s or 950 TH/s", units::hashrate)?;
+            expected_hashrate.insert(currency, hashrate);
+        }
+        let path = ["accounts", name, "workers", "enabled"];
+        let enabled = raw.workers.enabled.map_or(Ok(true), |text| self.truth(&path, &text))?;
+        let path = ["accounts", name, "workers", "max"];
+        let max = raw.workers.max.map_or(Ok(20_000), |text| self.integer(&path, &text, 1, 10_000_000))?;
+        Ok(Account { key, currencies, labels: raw.labels, expected_hashrate, workers_max: enabled.then_some(max) })
+    }
+
+    fn web(&self, raw: &RawWeb) -> Result<Web, ConfigError> {
+        let path = ["web", "listen_addresses"];
+        let mut listen_addresses = Vec::new();
+        for text in &raw.listen_addresses.0 {
+            let expected = "an address to listen on, such as :10058, 127.0.0.1:10058 or [::1]:10058";
+            listen_addresses.push(self.read(&path, text, expected, |text| text.parse().ok())?);
+        }
+        if listen_addresses.is_empty() {
+            return Err(self.error(&path, "is empty; name at least one address"));
+        }
+        let own = ["/", "/sd"];
+        let telemetry_path = self.read(
+            &["web", "telemetry_path"],
+            &raw.telemetry_path,
+            "a path such as /metrics, and none of the exporter's own (/, /sd, /-/...)",
+            |text| {
+                let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.~".contains(c);
+                let valid = text.starts_with('/') && text.chars().all(plain) && !text.contains("//");
+                (valid && !own.contains(&text) && !text.starts_with("/-/")).then(|| text.to_owned())
+            },
+        )?;
+        let max_requests = self.integer(&["web", "max_requests"], &raw.max_requests, 0, 1_000_000)?;
+        Ok(Web { listen_addresses, telemetry_path, max_requests })
+    }
+}
+
+/// Only the serving side, from the environment and the command line: where a running exporter is found. Nothing of the
+/// accounts is read.
+///
+/// # Errors
+///
+/// The first thing that is wrong with it.
+pub fn load_web(
+    file: Option<&Path>,
+    environment: impl IntoIterator<Item = (String, String)>,
+    overrides: &Overrides,
+) -> Result<Web, ConfigError> {
+    let layers = layers(file, environment, overrides)?;
+    let figment = layers.iter().fold(Figment::new(), |figment, layer| figment.merge(layer));
+    let reader = Reader { layers: &layers };
+    let raw: RawWeb = figment.extract_inner("web").map_err(|error| reader.structure(&error))?;
+    reader.web(&raw)
+}
+
+/// Reads a key from its file: a regular file (links are followed) of at most 4 KiB. The second value is a warning.
+fn read_key_file(path: &Path) -> Result<(ApiKey, Option<String>), String> {
+    use std::{io::Read as _, os::unix::fs::PermissionsExt as _};
+    // Someone may have written the key where its file's name belongs, so only what looks like a path is shown.
+    let shown = match path.to_str() {
+        Some(text) if text.contains('/') => text.to_owned(),
+        _ => "the file".to_owned(),
+    };
+    let unreadable = |error: std::io::Error| format!("{shown} cannot be read: {error}");
+    let metadata = std::fs::metadata(path).map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(format!("{shown} is not a regular file"));
+    }
+    let limit = ApiKey::MAX_BYTES as u64;
+    let mut text = Vec::new();
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    file.take(limit + 1).read_to_end(&mut text).map_err(unreadable)?;
+    if text.len() as u64 > limit {
+        return Err(format!("{shown} has more than 4 KiB, which no key has"));
+    }
+    let text = String::from_utf8(text).map_err(|_| format!("{shown} is not text"))?;
+    let key = ApiKey::parse(&text).map_err(|error| format!("{shown}: {error}"))?;
+    let mode = metadata.permissions().mode() & 0o777;
+    let warning =
+        (mode & 0o044 != 0).then(|| format!("{shown} can be read by group or others (mode {mode:o}); chmod 600 it"));
+    Ok((key, warning))
+}
+
+/// A Prometheus label name that is not reserved.
+fn is_label_name(text: &str) -> bool {
+    !text.starts_with("__")
+        && text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+fn unknown_key(key: &str, known: &[&str]) -> String {
+    let nearest = known
+        .iter()
+        .map(|&candidate| (strsim::damerau_levenshtein(key, candidate), candidate))
+        .min()
+        .filter(|&(distance, candidate)| distance <= candidate.len().max(key.len()) / 2);
+    match nearest {
+        Some((_, nearest)) => format!("unknown key; did you mean {nearest}? Known here: {}", known.join(", ")),
+        None => format!("unknown key. Known here: {}", known.join(", ")),
+    }
+}
+
+/// serde's words for what was wanted, in ours.
+fn expectation(expected: &str) -> &str {
+    match expected {
+        "a string" | "string" => "a single value",
+        "a map" | "map" => "a mapping of keys",
+        other if other.starts_with("struct ") => "a mapping of keys",
+        other => other,
+    }
+}
+
+/// What kind of value was found; never the value.
+const fn kind_of(found: &Actual) -> &'static str {
+    match found {
+        Actual::Seq => "a list",
+        Actual::Map => "a mapping of keys",
+        _ => "a single value",
+    }
+}

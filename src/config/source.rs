@@ -1,0 +1,310 @@
+//! Where a configuration comes from: YAML text and environment variables, as figment providers.
+//!
+//! Every scalar stays text until the field it belongs to parses it, so that a key made of digits keeps its leading
+//! zeros, whatever layer it comes from, and every value remembers its place, so that an error can name it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::Path,
+};
+
+use figment::{
+    Metadata, Profile, Provider,
+    value::{Dict, Map, Value},
+};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::{Location, Spanned};
+
+use super::ConfigError;
+
+/// What the names of our environment variables begin with. Two underscores nest; Kubernetes injects variables that
+/// begin with a service's name and one underscore, and those must not be read.
+pub const ENV_PREFIX: &str = "BTCPOOL__";
+
+/// A key and the keys it lies under, from the top.
+pub type KeyPath = Vec<String>;
+
+/// One layer of configuration: values, and where each stands.
+pub struct Layer {
+    name: String,
+    values: Dict,
+    places: BTreeMap<KeyPath, String>,
+    /// Keys that stand there without a value.
+    empty: BTreeSet<KeyPath>,
+}
+
+impl Layer {
+    /// A layer that sets nothing yet.
+    pub fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), values: Dict::new(), places: BTreeMap::new(), empty: BTreeSet::new() }
+    }
+
+    /// Reads YAML text. `name` stands for it in errors.
+    ///
+    /// # Errors
+    ///
+    /// When the text is no YAML, or its top is not a mapping.
+    pub fn yaml(name: &str, text: &str) -> Result<Self, ConfigError> {
+        let options = serde_saphyr::options! { with_snippet: false };
+        let tree: Spanned<Node> =
+            serde_saphyr::from_str_with_options(text, options).map_err(|error| syntax_error(name, text, &error))?;
+        let mut layer = Self::new(name);
+        match layer.value(text, tree, &mut Vec::new()) {
+            Value::Dict(_, values) => layer.values = values,
+            _ => return Err(ConfigError::new(name, "expected a mapping of keys, such as \"accounts:\"")),
+        }
+        Ok(layer)
+    }
+
+    /// Reads a YAML file.
+    ///
+    /// # Errors
+    ///
+    /// As [`Layer::yaml`], and when the file cannot be read.
+    pub fn file(path: &Path) -> Result<Self, ConfigError> {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::new(&name, format!("the configuration file cannot be read: {error}")))?;
+        Self::yaml(&name, &text)
+    }
+
+    /// Takes the variables whose names begin with [`ENV_PREFIX`].
+    ///
+    /// # Errors
+    ///
+    /// When a name is no path of keys, two names give one key, or a value is no YAML.
+    pub fn environment(variables: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+        let mut layer = Self::new("environment");
+        let mut variables: Vec<_> = variables.into_iter().filter(|(name, _)| name.starts_with(ENV_PREFIX)).collect();
+        variables.sort();
+        for (name, text) in variables {
+            let mut path: KeyPath = name[ENV_PREFIX.len()..].split("__").map(str::to_ascii_lowercase).collect();
+            if path.iter().any(String::is_empty) {
+                return Err(ConfigError::new(
+                    &name,
+                    "the variable's name has an empty part; keys are joined by \"__\"",
+                ));
+            }
+            // Coins are spelled in capitals in the file, and variables' names do not tell case.
+            match path.as_mut_slice() {
+                [top, coin, ..] if top == "coins" => coin.make_ascii_uppercase(),
+                [_, _, key, coin] if key == "expected_hashrate" => coin.make_ascii_uppercase(),
+                _ => {}
+            }
+            // A key is taken to the letter; elsewhere lists and maps may be written as YAML does in one line.
+            let bracketed = |open, close| text.starts_with(open) && text.ends_with(close);
+            let is_key = path.last().is_some_and(|key| key.starts_with("api_key"));
+            let value = if !is_key && (bracketed('[', ']') || bracketed('{', '}')) {
+                let inner = Self::yaml(&name, &format!("value: {text}"))?;
+                inner.values.get("value").cloned().unwrap_or_else(|| Value::from(""))
+            } else {
+                Value::from(text)
+            };
+            let path: Vec<&str> = path.iter().map(String::as_str).collect();
+            layer.set(&path, &name, value)?;
+        }
+        Ok(layer)
+    }
+
+    /// Sets a key, which stands at `place`.
+    pub fn set(&mut self, path: &[&str], place: &str, value: Value) -> Result<(), ConfigError> {
+        let path: KeyPath = path.iter().map(|&key| key.to_owned()).collect();
+        if !insert(&mut self.values, &path, value) {
+            return Err(ConfigError::new(place, "sets a key under, or above, one that is set already"));
+        }
+        self.places.insert(path, place.to_owned());
+        Ok(())
+    }
+
+    /// The place of a key, if this layer sets it.
+    pub fn place(&self, path: &[String]) -> Option<&str> {
+        self.places.get(path).map(String::as_str)
+    }
+
+    /// Whether a key stands there without a value.
+    pub fn is_empty_key(&self, path: &[String]) -> bool {
+        self.empty.contains(path)
+    }
+
+    /// What the layer sets.
+    pub const fn values(&self) -> &Dict {
+        &self.values
+    }
+
+    /// What the layer sets, to change.
+    pub const fn values_mut(&mut self) -> &mut Dict {
+        &mut self.values
+    }
+
+    /// Turns a parsed node into a value and notes its place. A key without a value becomes an empty mapping, which is
+    /// right for a section and refused for anything else.
+    fn value(&mut self, text: &str, node: Spanned<Node>, path: &mut KeyPath) -> Value {
+        self.places.entry(path.clone()).or_insert_with(|| place(&self.name, &node.referenced));
+        match node.value {
+            Node::Empty => {
+                self.empty.insert(path.clone());
+                Value::from(Dict::new())
+            }
+            Node::Text(scalar) => Value::from(scalar),
+            Node::Plain(fallback) => Value::from(source(text, &node.defined).unwrap_or(&fallback)),
+            Node::List(items) => {
+                let mut values = Vec::new();
+                for (index, item) in items.into_iter().enumerate() {
+                    path.push(index.to_string());
+                    values.push(self.value(text, item, path));
+                    path.pop();
+                }
+                Value::from(values)
+            }
+            Node::Map(entries) => {
+                let mut values = Dict::new();
+                for (key, node) in entries {
+                    path.push(key.value.clone());
+                    self.places.insert(path.clone(), place(&self.name, &key.referenced));
+                    let value = self.value(text, node, path);
+                    values.insert(key.value, value);
+                    path.pop();
+                }
+                Value::from(values)
+            }
+        }
+    }
+}
+
+impl Provider for &Layer {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.name.clone())
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        Ok(Map::from([(Profile::Default, self.values.clone())]))
+    }
+}
+
+/// Puts a value at the end of a path of dictionaries; whether there was room.
+fn insert(values: &mut Dict, path: &[String], value: Value) -> bool {
+    match path {
+        [] => false,
+        [key] => values.insert(key.clone(), value).is_none(),
+        [key, rest @ ..] => match values.entry(key.clone()).or_insert_with(|| Value::from(Dict::new())) {
+            Value::Dict(_, inner) => insert(inner, rest, value),
+            _ => false,
+        },
+    }
+}
+
+fn place(name: &str, location: &Location) -> String {
+    format!("{name}:{}:{}", location.line(), location.column())
+}
+
+/// The text of a scalar as it stands in the file.
+fn source<'a>(text: &'a str, location: &Location) -> Option<&'a str> {
+    let span = location.span();
+    let start = usize::try_from(span.byte_offset()?).ok()?;
+    let length = usize::try_from(span.byte_len()?).ok()?;
+    text.get(start..start.checked_add(length)?)
+}
+
+/// The parser's word on what is wrong, unless the line might hold a key, of which nothing may be shown.
+fn syntax_error(name: &str, text: &str, error: &serde_saphyr::Error) -> ConfigError {
+    let error = error.without_snippet();
+    let Some(location) = error.location() else {
+        return ConfigError::new(name, format!("no valid YAML: {}", first_line(&error.to_string())));
+    };
+    let line = usize::try_from(location.line()).ok().and_then(|n| text.lines().nth(n.saturating_sub(1)));
+    let place = place(name, &location);
+    if line.is_none_or(|line| line.contains("key")) {
+        return ConfigError::new(&place, "no valid YAML (what is wrong is not shown: the line may hold a key)");
+    }
+    ConfigError::new(&place, format!("no valid YAML: {}", first_line(&error.to_string())))
+}
+
+fn first_line(text: &str) -> &str {
+    let line = text.lines().next().unwrap_or_default();
+    let line = line.strip_prefix("error: ").unwrap_or(line);
+    // The place stands before the message already.
+    match line.strip_prefix("line ").and_then(|rest| rest.split_once(": ")) {
+        Some((_, message)) => message,
+        None => line,
+    }
+}
+
+/// Any YAML, untyped.
+enum Node {
+    Empty,
+    /// A quoted or plain string.
+    Text(String),
+    /// A plain scalar that YAML takes for a number or a truth; what YAML makes of it.
+    Plain(String),
+    List(Vec<Spanned<Node>>),
+    Map(Vec<(Spanned<String>, Spanned<Node>)>),
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NodeVisitor;
+
+        impl<'de> Visitor<'de> for NodeVisitor {
+            type Value = Node;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("YAML")
+            }
+
+            fn visit_bool<E>(self, value: bool) -> Result<Node, E> {
+                Ok(Node::Plain(value.to_string()))
+            }
+
+            fn visit_i64<E>(self, value: i64) -> Result<Node, E> {
+                Ok(Node::Plain(value.to_string()))
+            }
+
+            fn visit_u64<E>(self, value: u64) -> Result<Node, E> {
+                Ok(Node::Plain(value.to_string()))
+            }
+
+            fn visit_i128<E>(self, value: i128) -> Result<Node, E> {
+                Ok(Node::Plain(value.to_string()))
+            }
+
+            fn visit_u128<E>(self, value: u128) -> Result<Node, E> {
+                Ok(Node::Plain(value.to_string()))
+            }
+
+            fn visit_f64<E>(self, value: f64) -> Result<Node, E> {
+                Ok(Node::Plain(value.to_string()))
+            }
+
+            fn visit_str<E>(self, value: &str) -> Result<Node, E> {
+                Ok(Node::Text(value.to_owned()))
+            }
+
+            fn visit_unit<E>(self) -> Result<Node, E> {
+                Ok(Node::Empty)
+            }
+
+            fn visit_none<E>(self) -> Result<Node, E> {
+                Ok(Node::Empty)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node, A::Error> {
+                let mut list = Vec::new();
+                while let Some(item) = items.next_element()? {
+                    list.push(item);
+                }
+                Ok(Node::List(list))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Node, A::Error> {
+                let mut map = Vec::new();
+                while let Some(entry) = entries.next_entry()? {
+                    map.push(entry);
+                }
+                Ok(Node::Map(map))
+            }
+        }
+
+        deserializer.deserialize_any(NodeVisitor)
+    }
+}

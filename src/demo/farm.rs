@@ -1,0 +1,279 @@
+//! The simulated farms: who mines what with which machines, and what each machine does at a moment.
+//!
+//! Everything is a function of the seed and the time, so that nothing is remembered, any moment can be asked for, and
+//! what was told once is told again.
+
+use jiff::Timestamp;
+
+use crate::model::Currency;
+
+/// How often the pool makes its figures anew, in seconds.
+pub const REFRESH: i64 = 300;
+
+const MINUTE: i64 = 60;
+const HOUR: i64 = 60 * MINUTE;
+const DAY: i64 = 24 * HOUR;
+
+/// Everybody who mines.
+#[derive(Debug)]
+pub struct Farm {
+    /// The accounts, by no particular order.
+    pub accounts: Vec<Account>,
+    /// When the simulation began, in Unix seconds; incidents are timed from here.
+    pub began: i64,
+    seed: u64,
+}
+
+/// One account of the pool.
+#[derive(Debug)]
+pub struct Account {
+    /// Its name in the exporter's configuration.
+    pub name: &'static str,
+    /// Its key; made up.
+    pub key: String,
+    /// Whether the pool takes the key.
+    pub key_valid: bool,
+    /// Where it stands, for a label.
+    pub site: &'static str,
+    /// Whose it is, for a label.
+    pub client: &'static str,
+    /// What it mines.
+    pub holdings: Vec<Holding>,
+}
+
+/// What an account mines of one currency.
+#[derive(Debug)]
+pub struct Holding {
+    /// The currency.
+    pub currency: Currency,
+    /// The machines.
+    pub machines: Vec<Machine>,
+    /// Tells its noise from others'.
+    pub salt: u64,
+}
+
+/// One machine: a worker.
+#[derive(Debug)]
+pub struct Machine {
+    /// The pool's id.
+    pub id: u64,
+    /// The name that the miner gave it.
+    pub name: String,
+    /// What it does when it works, in hashes per second.
+    pub nominal: f64,
+    /// The usual share of rejected shares.
+    pub rejects: f64,
+    /// What is special about it.
+    pub quirk: Quirk,
+}
+
+/// What is special about a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quirk {
+    /// Nothing: it works, and stops at times.
+    None,
+    /// Stands in the rack that dies for twenty minutes every two hours, first ten minutes after the beginning.
+    DyingRack,
+    /// Is taken from the list an hour after the beginning, and back after three more.
+    Removed,
+    /// Has not been heard of for weeks.
+    Retired,
+    /// Delivers two thirds of what it should.
+    Throttled,
+}
+
+impl Holding {
+    /// What all machines do together when they work, in hashes per second.
+    pub fn nominal_hashrate(&self) -> f64 {
+        self.machines.iter().filter(|machine| machine.quirk != Quirk::Retired).map(|machine| machine.nominal).sum()
+    }
+}
+
+/// What the pool tells of a machine at a moment.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Reading {
+    /// Over ten minutes, in hashes per second.
+    pub ten_minutes: f64,
+    /// Over an hour.
+    pub hour: f64,
+    /// Over a day.
+    pub day: f64,
+    /// Share of rejected shares.
+    pub rejects: f64,
+    /// When it was last heard of, in Unix seconds.
+    pub last_active: i64,
+}
+
+impl Farm {
+    /// The farms of a seed, with incidents that begin to count now.
+    pub fn new(seed: u64, now: Timestamp) -> Self {
+        let mut ids = 24_000_000..;
+        let mut machines = |names: Vec<String>, nominal: f64| -> Vec<Machine> {
+            names
+                .into_iter()
+                .zip(&mut ids)
+                .map(|(name, id)| Machine { id, name, nominal, rejects: 0.0008, quirk: Quirk::None })
+                .collect()
+        };
+        // Rack positions, as halls name them; rack 7 will die.
+        let hall = (1..=20).flat_map(|rack| (1..=10).map(move |place| format!("h1-r{rack:02}-p{place:02}"))).collect();
+        let mut hall = machines(hall, 141e12);
+        for machine in hall.iter_mut().filter(|machine| machine.name.starts_with("h1-r07-")) {
+            machine.quirk = Quirk::DyingRack;
+        }
+        hall[33].quirk = Quirk::Removed;
+        hall[150].quirk = Quirk::Throttled;
+        hall[151].rejects = 0.031;
+        // Models with serial numbers; two machines of one name, and one that was unplugged long ago.
+        let mut models: Vec<_> = (1..=104).map(|n| format!("S19jPro.{:04}", 300 + n * 7)).collect();
+        models[41] = models[40].clone();
+        let mut models = machines(models, 104e12);
+        models[90].quirk = Quirk::Retired;
+        let cash = machines((1..=28).map(|n| format!("M30S-{n:02}")).collect(), 88e12);
+        let litecoin =
+            machines((1..=68).map(|n| format!("L7_{}{n:02}", if n <= 34 { "A" } else { "B" })).collect(), 9.5e9);
+        let garage = ["Гараж-1", "Гараж-2", "asic \"старый\""].map(str::to_owned).to_vec();
+        let garage = machines(garage, 110e12);
+        let former = machines((1..=12).map(|n| format!("cont2-{n:02}")).collect(), 100e12);
+
+        let holding = |currency, machines: Vec<Machine>| {
+            let salt = machines.first().map_or(0, |machine| machine.id);
+            Holding { currency, machines, salt }
+        };
+        let mut accounts = vec![
+            Account {
+                name: "ekibastuz_hall_1",
+                site: "Ekibastuz",
+                client: "own",
+                holdings: vec![holding(Currency::Btc, hall)],
+                key: String::new(),
+                key_valid: true,
+            },
+            Account {
+                name: "pavlodar",
+                site: "Pavlodar",
+                client: "Altyn",
+                holdings: vec![holding(Currency::Btc, models), holding(Currency::Bch, cash)],
+                key: String::new(),
+                key_valid: true,
+            },
+            Account {
+                name: "karaganda_scrypt",
+                site: "Karaganda",
+                client: "Saryarka",
+                holdings: vec![holding(Currency::Ltc, litecoin)],
+                key: String::new(),
+                key_valid: true,
+            },
+            Account {
+                name: "garage",
+                site: "Almaty",
+                client: "own",
+                holdings: vec![holding(Currency::Btc, garage)],
+                key: String::new(),
+                key_valid: true,
+            },
+            Account {
+                name: "former_client",
+                site: "Temirtau",
+                client: "Former",
+                holdings: vec![holding(Currency::Btc, former)],
+                key: String::new(),
+                key_valid: false,
+            },
+        ];
+        for (index, account) in (0..).zip(&mut accounts) {
+            let part = |n| format!("{:06x}", hash(seed, [u64::MAX, index, n]) & 0xff_ffff);
+            account.key = (0..5).map(part).collect::<Vec<_>>().join("-");
+        }
+        Self { accounts, began: now.as_second(), seed }
+    }
+
+    /// The account that a key belongs to.
+    pub fn account(&self, key: &str) -> Option<&Account> {
+        self.accounts.iter().find(|account| account.key == key && account.key_valid)
+    }
+
+    /// A number from 0 to 1 that belongs to these three numbers.
+    pub fn chance(&self, of: [u64; 3]) -> f64 {
+        // 53 bits are what a float holds.
+        (hash(self.seed, of) >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// Whether a machine is in the pool's list.
+    pub fn is_listed(&self, machine: &Machine, now: i64) -> bool {
+        machine.quirk != Quirk::Removed || (now - self.began).rem_euclid(4 * HOUR) < HOUR
+    }
+
+    /// What the pool tells of a machine.
+    pub fn read(&self, machine: &Machine, now: i64) -> Reading {
+        // The pool makes its figures anew at whole five minutes.
+        let now = now - now.rem_euclid(REFRESH);
+        let noise = |window: u64, width: f64| 1.0 + width * (2.0 * self.chance([machine.id, now as u64, window]) - 1.0);
+        let hashrate = |window: i64, salt: u64, width: f64| {
+            let share = self.uptime(machine, now - window, now);
+            let factor = if machine.quirk == Quirk::Throttled { 0.66 } else { 1.0 };
+            (machine.nominal * factor * rhythm(now - window / 2) * noise(salt, width) * share).round()
+        };
+        Reading {
+            ten_minutes: hashrate(10 * MINUTE, 1, 0.3),
+            hour: hashrate(HOUR, 2, 0.04),
+            day: hashrate(DAY, 3, 0.01),
+            rejects: machine.rejects * noise(4, 0.5),
+            last_active: self.last_active(machine, now),
+        }
+    }
+
+    /// The share of a time in which a machine worked.
+    fn uptime(&self, machine: &Machine, from: i64, to: i64) -> f64 {
+        let down: i64 = self
+            .outages(machine, from, to)
+            .into_iter()
+            .map(|(begin, end)| (end.min(to) - begin.max(from)).max(0))
+            .sum();
+        (1.0 - down as f64 / (to - from) as f64).max(0.0)
+    }
+
+    fn last_active(&self, machine: &Machine, now: i64) -> i64 {
+        let outage = self.outages(machine, now - 1, now).into_iter().find(|&(begin, end)| begin < now && now <= end);
+        outage.map_or(now, |(begin, _)| begin - begin.rem_euclid(REFRESH))
+    }
+
+    /// When a machine did not work, of all that may touch the given time; the outages do not overlap.
+    fn outages(&self, machine: &Machine, from: i64, to: i64) -> Vec<(i64, i64)> {
+        match machine.quirk {
+            Quirk::Retired => vec![(self.began - 40 * DAY, i64::MAX)],
+            Quirk::DyingRack => (-1..=(to - from) / (2 * HOUR) + 1)
+                .map(|n| {
+                    let cycle = from - (from - self.began).rem_euclid(2 * HOUR) + n * 2 * HOUR;
+                    (cycle + 10 * MINUTE, cycle + 30 * MINUTE)
+                })
+                .collect(),
+            Quirk::None | Quirk::Removed | Quirk::Throttled => (from.div_euclid(DAY) - 1..=to.div_euclid(DAY))
+                // One machine in twelve stops on a given day, for ten minutes to three hours.
+                .filter(|&day| self.chance([machine.id, day as u64, 5]) < 1.0 / 12.0)
+                .map(|day| {
+                    let chance = |salt| self.chance([machine.id, day as u64, salt]);
+                    let begin = day * DAY + (chance(6) * (20 * HOUR) as f64) as i64;
+                    (begin, begin + 10 * MINUTE + (chance(7) * (170 * MINUTE) as f64) as i64)
+                })
+                .collect(),
+        }
+    }
+}
+
+/// How hashrates swing over the day: hot afternoons cost 3 %.
+pub fn rhythm(at: i64) -> f64 {
+    let hour = (at + 5 * HOUR).rem_euclid(DAY) as f64 / HOUR as f64;
+    1.0 - 0.03 * (1.0 + ((hour - 15.0) / 24.0 * std::f64::consts::TAU).cos()) / 2.0
+}
+
+/// Sebastiano Vigna's splitmix64 finalizer, over a few numbers: cheap, and well enough spread for noise.
+fn hash(seed: u64, of: [u64; 3]) -> u64 {
+    of.into_iter().fold(seed, |state, number| {
+        let mut z = (state ^ number).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    })
+}

@@ -1,0 +1,217 @@
+//! An account's income and payouts, and every figure that is made of them.
+//!
+//! One piece for whatever needs these figures. The rule throughout: a figure that a row which could not be read might
+//! change is not known, and a figure that is not known is `None`. A smaller sum would be a lie.
+
+use std::{cmp::Reverse, collections::BTreeMap};
+
+use jiff::{Timestamp, ToSpan as _, civil::Date, tz::Offset};
+
+use crate::model::{Coins, Hashrate, Id, UnixSeconds};
+
+/// Rows of which only the newest still change, so that they need not all be read each time.
+pub trait History: Clone {
+    /// Takes up the rows of a later, partial read: what is over seldom changes, but it may be corrected.
+    fn merge(&mut self, newer: Self);
+
+    /// From which day on to read next time so that every row that may still change is read again; `None` when only a
+    /// complete read will do: there is nothing yet, or something that could not be read.
+    fn resume_from(&self) -> Option<Date>;
+}
+
+/// One row of `profit_history`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IncomeDay {
+    /// The day, as the pool counts days.
+    pub date: Date,
+    /// The account's mean hashrate over the day.
+    pub hashrate: Option<Hashrate>,
+    /// Credited under the pay-per-share scheme.
+    pub pps: Option<Coins>,
+    /// Credited under the pay-per-last-n-shares scheme.
+    pub pplns: Option<Coins>,
+    /// Both together, as the pool sums them.
+    pub total: Option<Coins>,
+}
+
+/// The days whose income is summed; the running day is in none of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Period {
+    /// The seven calendar days before today.
+    Week,
+    /// The thirty calendar days before today.
+    Month,
+    /// Every day that is over.
+    All,
+}
+
+impl Period {
+    /// Every period, in the order of the exposition.
+    pub const ALL: [Self; 3] = [Self::Week, Self::Month, Self::All];
+
+    /// The value of the `period` label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Week => "7d",
+            Self::Month => "30d",
+            Self::All => "all",
+        }
+    }
+}
+
+/// The answer of `profit_history`, or several answers merged.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Income {
+    /// The rows, by day.
+    pub days: BTreeMap<Date, IncomeDay>,
+    /// Rows that the pool holds and that are not in `days`: without a readable date, or withheld.
+    pub unread: u64,
+}
+
+impl Income {
+    /// The running day's row.
+    pub fn today(&self, today: Date) -> Option<&IncomeDay> {
+        self.days.get(&today)
+    }
+
+    /// The newest day that is over. Unknown while an unread row might be a newer one.
+    pub fn last_day(&self, today: Date) -> Option<&IncomeDay> {
+        let (date, day) = self.days.range(..today).next_back()?;
+        let nothing_newer = self.unread == 0 || date.tomorrow().is_ok_and(|next| next == today);
+        nothing_newer.then_some(day)
+    }
+
+    /// What the period's days brought. A day without a row adds nothing.
+    pub fn sum(&self, period: Period, today: Date) -> Option<Coins> {
+        if self.unread > 0 {
+            return None;
+        }
+        let first = match period {
+            Period::Week => today.checked_sub(7.days()).ok()?,
+            Period::Month => today.checked_sub(30.days()).ok()?,
+            Period::All => Date::MIN,
+        };
+        self.days.range(first..today).try_fold(Coins::default(), |sum, (_, day)| sum.checked_add(day.total?))
+    }
+}
+
+impl History for Income {
+    fn merge(&mut self, newer: Self) {
+        self.days.extend(newer.days);
+        self.unread += newer.unread;
+    }
+
+    fn resume_from(&self) -> Option<Date> {
+        if self.unread > 0 || self.days.values().any(|day| day.total.is_none()) {
+            return None;
+        }
+        let newest = *self.days.keys().next_back()?;
+        newest.checked_sub(RESUME_OVERLAP_DAYS.days()).ok()
+    }
+}
+
+/// How many days before the newest row a partial read begins: enough for a wrong idea of when the pool's day begins
+/// (a day at most either way), and for a `from` that the pool takes as exclusive.
+const RESUME_OVERLAP_DAYS: i32 = 3;
+
+/// Where a payout went. Held only to see whether it changed: it cannot be printed, and nothing exports it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PayoutAddress(Box<str>);
+
+impl PayoutAddress {
+    /// Takes the pool's text.
+    pub fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl std::fmt::Debug for PayoutAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PayoutAddress([withheld])")
+    }
+}
+
+/// One row of `payment_history`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Payment {
+    /// What was paid.
+    pub amount: Option<Coins>,
+    /// When.
+    pub created: Option<UnixSeconds>,
+    /// Where to.
+    pub address: Option<PayoutAddress>,
+}
+
+/// The answer of `payment_history`, or several answers merged.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Payments {
+    /// The rows, by the pool's `payment_id`.
+    pub by_id: BTreeMap<Id, Payment>,
+    /// Rows that the pool holds and that are not in `by_id`: without an id, or withheld.
+    pub unread: u64,
+}
+
+impl Payments {
+    /// How many payouts there were.
+    pub fn count(&self) -> Option<u64> {
+        (self.unread == 0).then_some(self.by_id.len() as u64)
+    }
+
+    /// The sum of them all.
+    pub fn paid(&self) -> Option<Coins> {
+        if self.unread > 0 {
+            return None;
+        }
+        self.by_id.values().try_fold(Coins::default(), |sum, payment| sum.checked_add(payment.amount?))
+    }
+
+    /// The newest payout. Unknown while a row without a readable time might be it.
+    pub fn last(&self) -> Option<&Payment> {
+        self.newest_two()?.0
+    }
+
+    /// Whether the newest payout went to another address than the one before it; unknown with fewer than two.
+    pub fn address_changed(&self) -> Option<bool> {
+        let (newest, before) = self.newest_two()?;
+        Some(newest?.address.as_ref()? != before?.address.as_ref()?)
+    }
+
+    /// The newest payout and the one before it, by time and then by id; `None` while their order is not known.
+    fn newest_two(&self) -> Option<(Option<&Payment>, Option<&Payment>)> {
+        if self.unread > 0 || self.by_id.values().any(|payment| payment.created.is_none()) {
+            return None;
+        }
+        let mut rows: Vec<_> = self.by_id.iter().collect();
+        rows.sort_unstable_by_key(|(id, payment)| Reverse((payment.created, *id)));
+        let mut newest_first = rows.into_iter().map(|(_, payment)| payment);
+        Some((newest_first.next(), newest_first.next()))
+    }
+}
+
+impl History for Payments {
+    fn merge(&mut self, newer: Self) {
+        self.by_id.extend(newer.by_id);
+        self.unread += newer.unread;
+    }
+
+    fn resume_from(&self) -> Option<Date> {
+        let incomplete = |payment: &Payment| payment.amount.is_none() || payment.created.is_none();
+        if self.unread > 0 || self.by_id.values().any(incomplete) {
+            return None;
+        }
+        let newest = self.by_id.values().filter_map(|payment| payment.created).max()?;
+        let date = Offset::UTC.to_datetime(Timestamp::from_second(newest.0).ok()?).date();
+        date.checked_sub(RESUME_OVERLAP_DAYS.days()).ok()
+    }
+}
+
+/// The pool's calendar day at a moment.
+pub fn pool_day(now: Timestamp, day_utc_offset: Offset) -> Date {
+    day_utc_offset.to_datetime(now).date()
+}
+
+/// When a day of the pool begins.
+pub fn day_start(date: Date, day_utc_offset: Offset) -> Option<UnixSeconds> {
+    let midnight = day_utc_offset.to_timestamp(date.at(0, 0, 0, 0)).ok()?;
+    Some(UnixSeconds(midnight.as_second()))
+}

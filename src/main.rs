@@ -1,0 +1,40 @@
+//! Arguments, command, exit code.
+
+#![forbid(unsafe_code)]
+
+use std::{io::Write as _, process::ExitCode};
+
+use btcpool_exporter::{
+    cli::{Cli, Command},
+    commands::{self, Failure},
+};
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&Failure::Running(format!("the runtime cannot be started: {error}"))),
+    };
+    let result = runtime.block_on(async {
+        match cli.command.unwrap_or(Command::Serve) {
+            Command::Serve => commands::serve(&cli.flags).await,
+            Command::Check { probe } => commands::check(&cli.flags, probe).await,
+            Command::Once => commands::once(&cli.flags).await,
+            Command::Demo(demo) => commands::demo(&cli.flags, &demo).await,
+            Command::Health { url } => commands::health(&cli.flags, url).await,
+        }
+    });
+    // A name that is being resolved cannot be interrupted, and must not hold up the end.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => complain(&failure),
+    }
+}
+
+fn complain(failure: &Failure) -> ExitCode {
+    // With standard error closed there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "btcpool-exporter: {failure}");
+    ExitCode::from(failure.exit_code())
+}

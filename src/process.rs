@@ -1,0 +1,55 @@
+//! The process' own figures, from Linux' /proc; elsewhere there are none.
+
+/// Figures of this process; `None` where the system does not tell.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Figures {
+    /// When it started, in seconds since 1970.
+    pub start_time_seconds: Option<f64>,
+    /// Resident memory, in bytes.
+    pub resident_memory_bytes: Option<u64>,
+    /// Virtual memory, in bytes.
+    pub virtual_memory_bytes: Option<u64>,
+    /// Open file descriptors.
+    pub open_fds: Option<u64>,
+    /// How many file descriptors may be open.
+    pub max_fds: Option<u64>,
+    /// Threads.
+    pub threads: Option<u64>,
+    /// Processor time used, in user and kernel mode, in seconds.
+    pub cpu_seconds: Option<f64>,
+}
+
+impl Figures {
+    /// The figures now.
+    #[cfg(target_os = "linux")]
+    pub fn read() -> Self {
+        use procfs::{
+            CurrentSI as _, WithCurrentSystemInfo as _,
+            process::{LimitValue, Process},
+        };
+
+        let Ok(process) = Process::myself() else { return Self::default() };
+        let Ok(stat) = process.stat() else { return Self::default() };
+        let ticks = procfs::ticks_per_second() as f64;
+        let booted = procfs::KernelStats::current().ok().map(|stats| stats.btime as f64);
+        let limit = process.limits().ok().and_then(|limits| match limits.max_open_files.soft_limit {
+            LimitValue::Value(limit) => Some(limit),
+            LimitValue::Unlimited => None,
+        });
+        Self {
+            start_time_seconds: booted.map(|booted| booted + stat.starttime as f64 / ticks),
+            resident_memory_bytes: Some(stat.rss_bytes().get()),
+            virtual_memory_bytes: Some(stat.vsize),
+            open_fds: process.fd_count().ok().map(|count| count as u64),
+            max_fds: limit,
+            threads: u64::try_from(stat.num_threads).ok(),
+            cpu_seconds: Some((stat.utime + stat.stime) as f64 / ticks),
+        }
+    }
+
+    /// The figures now.
+    #[cfg(not(target_os = "linux"))]
+    pub fn read() -> Self {
+        Self::default()
+    }
+}

@@ -1,0 +1,170 @@
+//! The latest of everything: a slot for each endpoint of each account and currency.
+//!
+//! A slot keeps its last good answer whatever the other slots do, and whatever comes after it; whether the answer is
+//! still worth showing is judged by who reads it, at the moment of reading.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+
+use crate::{
+    client::Reason,
+    config::Config,
+    history::{Income, Payments},
+    model::{PoolStats, Summary, Target, Workers},
+};
+
+/// Every slot of a configuration.
+#[derive(Debug)]
+pub struct Store {
+    /// `main_stat`, which is nobody's in particular.
+    pub pool: Slot<PoolStats>,
+    /// The others, by whose they are.
+    pub targets: BTreeMap<Target, Arc<TargetSlots>>,
+}
+
+/// The slots of one currency of one account.
+#[derive(Debug, Default)]
+pub struct TargetSlots {
+    /// `summary_data`.
+    pub summary: Slot<Summary>,
+    /// `profit_history`.
+    pub income: Slot<Income>,
+    /// `payment_history`.
+    pub payments: Slot<Payments>,
+    /// `workers`; absent when the configuration does not want them.
+    pub workers: Option<Slot<Workers>>,
+}
+
+impl Store {
+    /// Empty slots for what is polled under a configuration.
+    pub fn new(config: &Config) -> Self {
+        let targets = config.targets().map(|(target, account)| {
+            let workers = account.workers_max.map(|_| Slot::default());
+            (target, Arc::new(TargetSlots { workers, ..TargetSlots::default() }))
+        });
+        Self { pool: Slot::default(), targets: targets.collect() }
+    }
+}
+
+/// What is known of one endpoint of one account and currency.
+#[derive(Debug)]
+pub struct Slot<T> {
+    state: Mutex<SlotState<T>>,
+}
+
+/// A slot at one moment.
+#[derive(Debug)]
+pub struct SlotState<T> {
+    /// The last good answer.
+    pub good: Option<Good<T>>,
+    /// How the last poll ended; `None` before the first one.
+    pub last: Option<Outcome>,
+    /// Polls that ended.
+    pub polls: u64,
+    /// Those of them that failed.
+    pub failures: u64,
+}
+
+/// A good answer and when it came.
+#[derive(Debug)]
+pub struct Good<T> {
+    /// The answer; shared, so that a reader holds it while the next one is put in its place.
+    pub value: Arc<T>,
+    /// When, for people and for Prometheus.
+    pub at: Timestamp,
+    /// When, for reckoning its age.
+    pub since: Instant,
+}
+
+/// How a poll ended.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// When it ended.
+    pub at: Timestamp,
+    /// How long it took.
+    pub took: Duration,
+    /// Why it failed; `None` when it did not.
+    pub error: Option<Failure>,
+}
+
+/// Why a poll failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The kind.
+    pub reason: Reason,
+    /// A sentence for people.
+    pub message: String,
+}
+
+impl<T> Default for Slot<T> {
+    fn default() -> Self {
+        Self { state: Mutex::new(SlotState { good: None, last: None, polls: 0, failures: 0 }) }
+    }
+}
+
+impl<T> Clone for SlotState<T> {
+    fn clone(&self) -> Self {
+        let good = self.good.as_ref();
+        Self {
+            good: good.map(|good| Good { value: good.value.clone(), at: good.at, since: good.since }),
+            last: self.last.clone(),
+            polls: self.polls,
+            failures: self.failures,
+        }
+    }
+}
+
+impl<T> SlotState<T> {
+    /// The last good answer, unless it is older than `stale_after`.
+    pub fn fresh(&self, now: Instant, stale_after: Duration) -> Option<&Arc<T>> {
+        let good = self.good.as_ref()?;
+        (now.saturating_duration_since(good.since) < stale_after).then_some(&good.value)
+    }
+}
+
+impl<T> Slot<T> {
+    /// Notes how a poll ended; a failure leaves the last good answer where it is. Tells how the poll before it ended.
+    pub fn record(&self, at: Timestamp, took: Duration, result: Result<T, Failure>) -> Option<Outcome> {
+        let mut state = self.lock();
+        state.polls += 1;
+        let error = match result {
+            Ok(value) => {
+                state.good = Some(Good { value: Arc::new(value), at, since: Instant::now() });
+                None
+            }
+            Err(failure) => {
+                state.failures += 1;
+                Some(failure)
+            }
+        };
+        state.last.replace(Outcome { at, took, error })
+    }
+
+    /// The slot as it is now.
+    pub fn snapshot(&self) -> SlotState<T> {
+        self.lock().clone()
+    }
+
+    /// Whether a poll of it has ended yet.
+    pub fn attempted(&self) -> bool {
+        self.lock().last.is_some()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, SlotState<T>> {
+        // Nothing between lock and unlock can panic, so a poisoned lock holds a sound state all the same.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl TargetSlots {
+    /// Whether every endpoint was polled at least once.
+    pub fn attempted(&self) -> bool {
+        let workers = self.workers.as_ref().is_none_or(Slot::attempted);
+        self.summary.attempted() && self.income.attempted() && self.payments.attempted() && workers
+    }
+}

@@ -1,0 +1,104 @@
+//! What this program did: requests to the pool, and oddities in its answers. Plain figures; the
+//! [`collector`](crate::collector) gives them their names.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+
+use crate::{
+    client::{Reason, wire},
+    model::Endpoint,
+};
+
+/// Upper bounds of the request durations' buckets, in seconds: from a pool next door to the default timeout and beyond.
+pub const DURATION_BUCKETS: [f64; 11] = [0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 3.0, 5.0, 10.0, 15.0, 30.0];
+
+/// Counts what the program does. Shared by whoever does it.
+#[derive(Debug)]
+pub struct Telemetry {
+    figures: Mutex<Figures>,
+}
+
+/// The figures at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Figures {
+    /// Requests by endpoint and HTTP status (`None`: no answer came).
+    pub requests: BTreeMap<(Endpoint, Option<u16>), u64>,
+    /// Failed requests by endpoint and reason; those that can happen are there from the start.
+    pub request_failures: BTreeMap<(Endpoint, Reason), u64>,
+    /// How long requests took, by endpoint.
+    pub durations: BTreeMap<Endpoint, Durations>,
+    /// Fields that were not of the documented shape; those that can be are there from the start.
+    pub anomalies: BTreeMap<(Endpoint, &'static str), u64>,
+    /// Whether the last loading of the configuration went well.
+    pub reload_succeeded: bool,
+    /// When the configuration in use was loaded.
+    pub reloaded_at: Timestamp,
+}
+
+/// A histogram of durations.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Durations {
+    /// How many fell into each of [`DURATION_BUCKETS`] (not cumulated), and beyond the last.
+    pub buckets: [u64; DURATION_BUCKETS.len() + 1],
+    /// All of them together, in seconds.
+    pub sum: f64,
+}
+
+impl Durations {
+    fn observe(&mut self, seconds: f64) {
+        let bucket = DURATION_BUCKETS.iter().position(|&bound| seconds <= bound).unwrap_or(DURATION_BUCKETS.len());
+        self.buckets[bucket] += 1;
+        self.sum += seconds;
+    }
+}
+
+impl Telemetry {
+    /// Nothing done yet, but the configuration loaded at that time.
+    pub fn new(loaded_at: Timestamp) -> Self {
+        let requests = Reason::ALL.into_iter().filter(|&reason| reason != Reason::Incomplete);
+        let failures = requests.flat_map(|reason| Endpoint::ALL.map(|endpoint| ((endpoint, reason), 0)));
+        let anomalies = Endpoint::ALL.into_iter().flat_map(|e| wire::fields(e).map(move |field| ((e, field), 0)));
+        Self {
+            figures: Mutex::new(Figures {
+                requests: BTreeMap::new(),
+                request_failures: failures.collect(),
+                durations: Endpoint::ALL.map(|endpoint| (endpoint, Durations::default())).into(),
+                anomalies: anomalies.collect(),
+                reload_succeeded: true,
+                reloaded_at: loaded_at,
+            }),
+        }
+    }
+
+    /// A request was answered with that status, or not at all.
+    pub fn request(&self, endpoint: Endpoint, status: Option<u16>, took: Duration) {
+        let mut figures = self.figures();
+        *figures.requests.entry((endpoint, status)).or_default() += 1;
+        figures.durations.entry(endpoint).or_default().observe(took.as_secs_f64());
+    }
+
+    /// A request failed.
+    pub fn request_failed(&self, endpoint: Endpoint, reason: Reason) {
+        *self.figures().request_failures.entry((endpoint, reason)).or_default() += 1;
+    }
+
+    /// Values of a field were left out.
+    pub fn anomalies(&self, endpoint: Endpoint, field: &'static str, count: u64) {
+        *self.figures().anomalies.entry((endpoint, field)).or_default() += count;
+    }
+
+    /// The figures now.
+    pub fn snapshot(&self) -> Figures {
+        self.figures().clone()
+    }
+
+    fn figures(&self) -> std::sync::MutexGuard<'_, Figures> {
+        // Nothing between lock and unlock can panic, so a poisoned lock holds sound figures all the same.
+        self.figures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

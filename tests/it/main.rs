@@ -1,0 +1,29 @@
+//! The integration tests: one program, so that it is linked once.
+//!
+//! | module | what it holds the exporter to |
+//! |---|---|
+//! | `client` | each endpoint's answers and failures, against a real HTTP server |
+//! | `paging` | lists in pages, from servers that lie |
+//! | `exposition` | the whole text in both formats, against golden files |
+//! | `properties` | any answer, any name: never a panic, always a text that parses |
+//! | `config` | configuration files, the environment, and every broken rule |
+//! | `commands` | the program itself: commands, flags, exit codes, signals |
+//! | `polling` | cadences, honesty under failure, accounts that do not touch each other |
+//! | `serving` | HTTP: negotiation, narrowing, discovery, health, limits |
+//! | `demo` | the simulated pool, polled as the real one |
+//! | `docs` | the documentation's tables and examples against the code |
+//!
+//! `harness` starts exporters and pools; `parser` reads expositions, strictly and without the code under test.
+
+mod client;
+mod commands;
+mod config;
+mod demo;
+mod docs;
+mod exposition;
+mod harness;
+mod paging;
+mod parser;
+mod polling;
+mod properties;
+mod serving;
