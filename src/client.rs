@@ -26,7 +26,7 @@ use crate::{
     clock::Clock,
     config::{Api, ApiKey, RejectRateUnit},
     history::{Income, Payments},
-    model::{Endpoint, PoolStats, Summary, Target, Workers},
+    model::{Endpoint, PoolStats, Reason, Summary, Target, Workers},
     telemetry::Telemetry,
 };
 use paging::{Listing, Page};
@@ -37,66 +37,6 @@ const KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
 
 /// How much of the pool's own message is shown, in characters.
 const MESSAGE_CHARACTERS: usize = 200;
-
-/// Why a poll, or a request, failed: the `reason` label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(missing_docs, reason = "each is described at the variant of FetchError that it names")]
-pub enum Reason {
-    Timeout,
-    Connect,
-    Dns,
-    Tls,
-    Auth,
-    RateLimited,
-    Http4xx,
-    Http5xx,
-    Redirect,
-    NotJson,
-    Decode,
-    BodyTooLarge,
-    ApiError,
-    Incomplete,
-}
-
-impl Reason {
-    /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 14] = [
-        Self::Timeout,
-        Self::Connect,
-        Self::Dns,
-        Self::Tls,
-        Self::Auth,
-        Self::RateLimited,
-        Self::Http4xx,
-        Self::Http5xx,
-        Self::Redirect,
-        Self::NotJson,
-        Self::Decode,
-        Self::BodyTooLarge,
-        Self::ApiError,
-        Self::Incomplete,
-    ];
-
-    /// The label's value.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Timeout => "timeout",
-            Self::Connect => "connect",
-            Self::Dns => "dns",
-            Self::Tls => "tls",
-            Self::Auth => "auth",
-            Self::RateLimited => "rate_limited",
-            Self::Http4xx => "http_4xx",
-            Self::Http5xx => "http_5xx",
-            Self::Redirect => "redirect",
-            Self::NotJson => "not_json",
-            Self::Decode => "decode",
-            Self::BodyTooLarge => "body_too_large",
-            Self::ApiError => "api_error",
-            Self::Incomplete => "incomplete",
-        }
-    }
-}
 
 /// Why the pool's answer could not be had. The text is for the log: it never holds a key, a body or a URL.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -214,7 +154,7 @@ struct Question<'a> {
 
 /// The HTTP client could not be made: no trust roots on this machine, for one.
 #[derive(Debug, thiserror::Error)]
-#[error("the HTTP client cannot be set up: {0}")]
+#[error("the HTTP client cannot be set up: {0}; are CA certificates installed (Debian: ca-certificates)?")]
 pub struct SetupError(String);
 
 impl PoolClient {
@@ -224,21 +164,12 @@ impl PoolClient {
     ///
     /// When TLS cannot be set up.
     pub fn new(api: Api, budget: Arc<Budget>, telemetry: Arc<Telemetry>, clock: Clock) -> Result<Self, SetupError> {
-        // Fails when another provider is installed already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("btcpool-exporter/", env!("CARGO_PKG_VERSION")))
-            // reqwest would send the key along to wherever a redirect points.
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .timeout(api.timeout)
-            .pool_max_idle_per_host(api.concurrency)
-            .tcp_nodelay(true);
-        if api.base_url.scheme() == "http" {
-            // Plain HTTP is for this machine; a proxy elsewhere would see the keys.
-            builder = builder.no_proxy();
-        }
+        let builder = http(&api.base_url).timeout(api.timeout).pool_max_idle_per_host(api.concurrency);
         let http = builder.build().map_err(|error| SetupError(innermost(&error)))?;
+        // What may be odd one day is counted from the start, so that its first time is an increase.
+        for endpoint in Endpoint::ALL {
+            wire::fields(endpoint).for_each(|field| telemetry.anomalies(endpoint, field, 0));
+        }
         Ok(Self { http, api, budget, telemetry, clock, logged: Mutex::new(HashSet::new()) })
     }
 
@@ -304,6 +235,11 @@ impl PoolClient {
         Ok(Payments { unread: listing.unread(), by_id: listing.rows })
     }
 
+    /// Which pool is asked.
+    pub const fn base_url(&self) -> &Url {
+        &self.api.base_url
+    }
+
     /// For how long the pool wants to be left alone yet.
     pub fn pause_left(&self) -> Option<Duration> {
         self.budget.pause_left()
@@ -323,7 +259,7 @@ impl PoolClient {
             self.ask(question, page).await
         };
         let listing = paging::read_all(fetch, self.api.concurrency).await?;
-        if listing.is_short() {
+        if listing.total_is_wrong() {
             self.report(&question, &Anomalies::of("total"));
         }
         Ok(listing)
@@ -502,6 +438,25 @@ impl<'a> Question<'a> {
 
     const fn about(endpoint: Endpoint, target: &'a Target, key: &'a ApiKey) -> Self {
         Self { endpoint, target: Some((target, key)), page: None, from: None }
+    }
+}
+
+/// An HTTP client for a URL, as far as it is the same for everything that we ask.
+fn http(url: &Url) -> reqwest::ClientBuilder {
+    // Fails when another provider is installed already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let builder = reqwest::Client::builder()
+        .user_agent(concat!("btcpool-exporter/", env!("CARGO_PKG_VERSION")))
+        // reqwest would send the key along to wherever a redirect points.
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .tcp_nodelay(true);
+    if url.scheme() == "http" {
+        // Plain HTTP is for this machine: a proxy elsewhere would see the keys, and CA certificates, which a small
+        // container may lack, are not needed.
+        builder.no_proxy().tls_certs_only([])
+    } else {
+        builder
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Nothing is mutated to mirror the pool: a [`View`] is taken when a scrape comes, and each [`Family`] of the
 //! [`CATALOGUE`] draws its samples from it. What is stale at that moment is not in the view, and what is not in the view
-//! has no sample. prometheus-client writes the OpenMetrics text, from which [`classic`] makes the older format.
+//! has no sample. prometheus-client writes the OpenMetrics text, from which `classic` makes the older format.
 
 pub mod catalogue;
 mod view;
@@ -163,7 +163,7 @@ impl Family {
             (Kind::Counter, Value::Real(value)) => sample.encode_counter::<NoLabelSet, _, f64>(&value, None),
             (Kind::Counter, Value::Whole(value)) => sample.encode_counter::<NoLabelSet, _, f64>(&value, None),
             (Kind::Histogram, Value::Histogram(durations)) => {
-                let bounds = DURATION_BUCKETS.into_iter().chain([f64::MAX]);
+                let bounds = DURATION_BUCKETS.into_iter().chain([f64::INFINITY]);
                 let buckets: Vec<_> = bounds.zip(durations.buckets).collect();
                 let count = durations.buckets.iter().sum();
                 sample.encode_histogram::<NoLabelSet>(durations.sum, count, &buckets, None)

@@ -25,11 +25,14 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use url::Url;
 
-use crate::model::{AccountName, Currency, Hashrate, Target};
+use crate::model::{AccountName, Currency, Hashrate, Target, is_direction_mark};
 use source::{KeyPath, Layer};
 
 /// The default configuration, in the file's own form.
 pub const DEFAULTS: &str = include_str!("config/defaults.yml");
+
+/// The longest interval or staleness: beyond any use, and well within what the system's clock can add up.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// Everything that can be configured, valid.
 #[derive(Debug, Clone)]
@@ -264,8 +267,10 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
+    /// What came from the configuration, and would play tricks with a terminal or the log, is replaced.
     fn new(place: &str, message: impl Into<String>) -> Self {
-        Self { place: place.to_owned(), message: message.into() }
+        let tricky = |c: char| c.is_control() || is_direction_mark(c);
+        Self { place: place.to_owned(), message: message.into().replace(tricky, "\u{FFFD}") }
     }
 }
 
@@ -338,21 +343,20 @@ fn one_key_each(layers: &mut [Layer]) -> Result<(), ConfigError> {
         let mut both = None;
         for (name, account) in accounts.iter_mut() {
             let Value::Dict(_, account) = account else { continue };
-            if set_later.contains(name) {
-                account.retain(|key, _| !KEYS.contains(&key.as_str()));
-            } else if KEYS.iter().all(|key| account.contains_key(*key)) {
+            if KEYS.iter().all(|key| account.contains_key(*key)) {
                 both = Some(name.clone());
+            } else if set_later.contains(name) {
+                account.retain(|key, _| !KEYS.contains(&key.as_str()));
             } else if KEYS.iter().any(|key| account.contains_key(*key)) {
                 set_later.insert(name.clone());
             }
         }
         if let Some(name) = both {
             let path = ["accounts".to_owned(), name.clone(), "api_key".to_owned()];
-            let place = layer.place(&path).unwrap_or_default().to_owned();
-            return Err(ConfigError {
-                place,
-                message: format!("accounts.{name} has both api_key and api_key_file; leave one of the two"),
-            });
+            // A variable that holds the whole account is the place of the account only.
+            let place = (0..=path.len()).rev().find_map(|length| layer.place(&path[..length]));
+            let message = format!("accounts.{name} has both api_key and api_key_file; leave one of the two");
+            return Err(ConfigError::new(place.unwrap_or("configuration"), message));
         }
     }
     Ok(())
@@ -505,18 +509,18 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// The place of a key in the latest layer that sets it, or of the nearest key above it.
+    /// The place of a key, or of one under it (a variable's name is the whole path), in the latest layer that has one;
+    /// or else of the nearest key above it.
     fn place(&self, path: &[String]) -> String {
-        (0..=path.len())
-            .rev()
-            .find_map(|length| self.layers.iter().rev().find_map(|layer| layer.place(&path[..length])))
-            .unwrap_or("configuration")
-            .to_owned()
+        let latest = || self.layers.iter().rev();
+        let at = latest().find_map(|layer| layer.place(path).or_else(|| layer.place_under(path)));
+        let above = |length: usize| latest().find_map(|layer| layer.place(&path[..length]));
+        at.or_else(|| (0..path.len()).rev().find_map(above)).unwrap_or("configuration").to_owned()
     }
 
     fn error(&self, path: &[&str], message: impl fmt::Display) -> ConfigError {
         let owned: KeyPath = path.iter().map(|&key| key.to_owned()).collect();
-        ConfigError { place: self.place(&owned), message: format!("{}: {message}", path.join(".")) }
+        ConfigError::new(&self.place(&owned), format!("{}: {message}", path.join(".")))
     }
 
     /// Says what figment found, without the value that it found: that might be a key.
@@ -540,11 +544,12 @@ impl Reader<'_> {
                     format!("expected {}, found {}", expectation(expected), kind_of(found))
                 }
             }
+            // A list with fewer entries than a section has keys.
+            Kind::InvalidLength(..) => "expected a mapping of keys, found a list".to_owned(),
             Kind::DuplicateField(key) => format!("{key} is set twice"),
             _ => "is not of the expected form".to_owned(),
         };
-        let place = self.place(&path);
-        ConfigError { place, message: format!("{}: {message}", path.join(".")) }
+        ConfigError::new(&self.place(&path), format!("{}: {message}", path.join(".")))
     }
 
     /// Parses one text, or says what was expected of it.
@@ -708,12 +713,22 @@ impl Reader<'_> {
         if interval < Duration::from_secs(1) {
             return Err(self.error(&["polling", name, "interval"], "must be at least 1s"));
         }
+        if stale_after > LONGEST {
+            return Err(self.error(&["polling", name, "stale_after"], "must be at most 8784h (a year)"));
+        }
         if interval >= stale_after {
-            let message = format!(
-                "must be more than the interval ({}), or every answer would leave before the next one comes",
-                raw.interval
-            );
-            return Err(self.error(&["polling", name, "stale_after"], message));
+            let layer = |key: &str| {
+                let path = ["polling", name, key].map(str::to_owned);
+                self.layers.iter().rposition(|layer| layer.place(&path).is_some())
+            };
+            // The one that was set last is what to look at; the other may be a default.
+            let (key, message) = if layer("interval") > layer("stale_after") {
+                ("interval", format!("must be less than stale_after ({})", raw.stale_after))
+            } else {
+                ("stale_after", format!("must be more than the interval ({})", raw.interval))
+            };
+            let message = format!("{message}, or every answer would leave before the next one comes");
+            return Err(self.error(&["polling", name, key], message));
         }
         Ok(Cadence { interval, stale_after })
     }
@@ -810,11 +825,16 @@ pub fn load_web(
     environment: impl IntoIterator<Item = (String, String)>,
     overrides: &Overrides,
 ) -> Result<Web, ConfigError> {
+    /// Not `extract_inner`, whose errors have their path in another order.
+    #[derive(Deserialize)]
+    struct OnlyWeb {
+        web: RawWeb,
+    }
     let layers = layers(file, environment, overrides)?;
     let figment = layers.iter().fold(Figment::new(), |figment, layer| figment.merge(layer));
     let reader = Reader { layers: &layers };
-    let raw: RawWeb = figment.extract_inner("web").map_err(|error| reader.structure(&error))?;
-    reader.web(&raw)
+    let raw: OnlyWeb = figment.extract().map_err(|error| reader.structure(&error))?;
+    reader.web(&raw.web)
 }
 
 /// Reads a key from its file: a regular file (links are followed) of at most 4 KiB. The second value is a warning.

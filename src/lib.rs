@@ -111,6 +111,8 @@ impl Exporter {
         let result = loop {
             app.beat();
             tokio::select! {
+                // In this order: at the end the listeners end, too, and that is no defect then.
+                biased;
                 () = shutdown.cancelled() => break Ok(()),
                 _ = polling.join_next() => break Err(RunError::TaskEnded("a poller")),
                 _ = serving.join_next(), if !serving.is_empty() => break Err(RunError::TaskEnded("a listener")),

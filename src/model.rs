@@ -83,6 +83,79 @@ impl fmt::Display for Endpoint {
     }
 }
 
+/// Why a poll, or a request, failed: the `reason` label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// No complete answer within the timeout.
+    Timeout,
+    /// Refused, unreachable, reset, cut before the promised length, or no HTTP.
+    Connect,
+    /// The host's name could not be resolved.
+    Dns,
+    /// No trusted TLS connection.
+    Tls,
+    /// 401 or 403.
+    Auth,
+    /// 429.
+    RateLimited,
+    /// Another status from 400 on.
+    Http4xx,
+    /// A status from 500 on.
+    Http5xx,
+    /// A redirect, which is not followed.
+    Redirect,
+    /// An empty body, or one that does not begin as JSON.
+    NotJson,
+    /// Begins as JSON, and is broken, cut, or of the wrong shape.
+    Decode,
+    /// More than the configured number of bytes.
+    BodyTooLarge,
+    /// The pool reports an error of its own.
+    ApiError,
+    /// A page of several could not be had.
+    Incomplete,
+}
+
+impl Reason {
+    /// Every reason, in the order of the documentation.
+    pub const ALL: [Self; 14] = [
+        Self::Timeout,
+        Self::Connect,
+        Self::Dns,
+        Self::Tls,
+        Self::Auth,
+        Self::RateLimited,
+        Self::Http4xx,
+        Self::Http5xx,
+        Self::Redirect,
+        Self::NotJson,
+        Self::Decode,
+        Self::BodyTooLarge,
+        Self::ApiError,
+        Self::Incomplete,
+    ];
+
+    /// The label's value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Connect => "connect",
+            Self::Dns => "dns",
+            Self::Tls => "tls",
+            Self::Auth => "auth",
+            Self::RateLimited => "rate_limited",
+            Self::Http4xx => "http_4xx",
+            Self::Http5xx => "http_5xx",
+            Self::Redirect => "redirect",
+            Self::NotJson => "not_json",
+            Self::Decode => "decode",
+            Self::BodyTooLarge => "body_too_large",
+            Self::ApiError => "api_error",
+            Self::Incomplete => "incomplete",
+        }
+    }
+}
+
 /// The name that the configuration gives an account: the `account` label. 1 to 64 printable characters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AccountName(Arc<str>);

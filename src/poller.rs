@@ -1,6 +1,6 @@
 //! When the pool is asked: tick, fetch, record. The only module that sees both the client and the store.
 //!
-//! Each slot has a [`Job`] of its own, so that none waits for another's failure and a poll never overlaps itself. All
+//! Each slot has a `Job` of its own, so that none waits for another's failure and a poll never overlaps itself. All
 //! of them start at once; from then on each keeps a place of its own in the interval. What holds them together is the
 //! client's request budget.
 

@@ -12,10 +12,9 @@ use std::{
 use jiff::Timestamp;
 
 use crate::{
-    client::Reason,
     config::Config,
     history::{Income, Payments},
-    model::{PoolStats, Summary, Target, Workers},
+    model::{PoolStats, Reason, Summary, Target, Workers},
 };
 
 /// Every slot of a configuration.
@@ -64,6 +63,8 @@ pub struct SlotState<T> {
     pub good: Option<Good<T>>,
     /// How the last poll ended; `None` before the first one.
     pub last: Option<Outcome>,
+    /// The last failure, also when polls succeed again.
+    pub last_failure: Option<(Timestamp, Failure)>,
     /// Polls that ended.
     pub polls: u64,
     /// Those of them that failed.
@@ -103,7 +104,7 @@ pub struct Failure {
 
 impl<T> Default for Slot<T> {
     fn default() -> Self {
-        Self { state: Mutex::new(SlotState { good: None, last: None, polls: 0, failures: 0 }) }
+        Self { state: Mutex::new(SlotState { good: None, last: None, last_failure: None, polls: 0, failures: 0 }) }
     }
 }
 
@@ -113,6 +114,7 @@ impl<T> Clone for SlotState<T> {
         Self {
             good: good.map(|good| Good { value: good.value.clone(), at: good.at, since: good.since }),
             last: self.last.clone(),
+            last_failure: self.last_failure.clone(),
             polls: self.polls,
             failures: self.failures,
         }
@@ -139,6 +141,7 @@ impl<T> Slot<T> {
             }
             Err(failure) => {
                 state.failures += 1;
+                state.last_failure = Some((at, failure.clone()));
                 Some(failure)
             }
         };

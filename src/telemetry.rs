@@ -9,10 +9,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use crate::{
-    client::{Reason, wire},
-    model::Endpoint,
-};
+use crate::model::{Endpoint, Reason};
 
 /// Upper bounds of the request durations' buckets, in seconds: from a pool next door to the default timeout and beyond.
 pub const DURATION_BUCKETS: [f64; 11] = [0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 3.0, 5.0, 10.0, 15.0, 30.0];
@@ -32,7 +29,7 @@ pub struct Figures {
     pub request_failures: BTreeMap<(Endpoint, Reason), u64>,
     /// How long requests took, by endpoint.
     pub durations: BTreeMap<Endpoint, Durations>,
-    /// Fields that were not of the documented shape; those that can be are there from the start.
+    /// Fields that were not of the documented shape.
     pub anomalies: BTreeMap<(Endpoint, &'static str), u64>,
     /// Whether the last loading of the configuration went well.
     pub reload_succeeded: bool,
@@ -62,13 +59,12 @@ impl Telemetry {
     pub fn new(loaded_at: Timestamp) -> Self {
         let requests = Reason::ALL.into_iter().filter(|&reason| reason != Reason::Incomplete);
         let failures = requests.flat_map(|reason| Endpoint::ALL.map(|endpoint| ((endpoint, reason), 0)));
-        let anomalies = Endpoint::ALL.into_iter().flat_map(|e| wire::fields(e).map(move |field| ((e, field), 0)));
         Self {
             figures: Mutex::new(Figures {
                 requests: BTreeMap::new(),
                 request_failures: failures.collect(),
                 durations: Endpoint::ALL.map(|endpoint| (endpoint, Durations::default())).into(),
-                anomalies: anomalies.collect(),
+                anomalies: BTreeMap::new(),
                 reload_succeeded: true,
                 reloaded_at: loaded_at,
             }),
@@ -87,7 +83,7 @@ impl Telemetry {
         *self.figures().request_failures.entry((endpoint, reason)).or_default() += 1;
     }
 
-    /// Values of a field were left out.
+    /// So many values of a field were left out; none is a beginning.
     pub fn anomalies(&self, endpoint: Endpoint, field: &'static str, count: u64) {
         *self.figures().anomalies.entry((endpoint, field)).or_default() += count;
     }

@@ -47,8 +47,13 @@ impl<K: Ord, T> Listing<K, T> {
     }
 
     /// Whether the pool says that there is more than it gave.
-    pub fn is_short(&self) -> bool {
+    fn is_short(&self) -> bool {
         self.reported.is_some_and(|reported| self.received() < reported)
+    }
+
+    /// Whether `reported` and what came contradict each other.
+    pub fn total_is_wrong(&self) -> bool {
+        self.reported.is_some_and(|reported| self.received() != reported)
     }
 
     /// Rows that the pool holds and that are not in `rows`.

@@ -13,7 +13,7 @@ use crate::{
     history::{Income, Payments, pool_day},
     model::{AccountName, Currency, Endpoint, Hashrate, PoolStats, Summary, Target, Workers},
     process,
-    store::{Outcome, SlotState, Store},
+    store::{Failure, Outcome, SlotState, Store},
     telemetry::{Figures, Telemetry},
 };
 
@@ -110,6 +110,8 @@ pub struct Poll {
     pub last_success: Option<Timestamp>,
     /// How the last poll ended.
     pub last: Option<Outcome>,
+    /// The last failure, also when polls succeed again.
+    pub last_failure: Option<(Timestamp, Failure)>,
 }
 
 impl View {
@@ -175,6 +177,7 @@ fn look<T>(
         failures: state.failures,
         last_success: state.good.map(|good| good.at),
         last: state.last,
+        last_failure: state.last_failure,
     });
     fresh
 }

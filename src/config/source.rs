@@ -14,7 +14,7 @@ use figment::{
     value::{Dict, Map, Value},
 };
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::{Location, Spanned};
+use serde_saphyr::{Location, MessageFormatter as _, NonFiniteFloatPolicy, Spanned, UserMessageFormatter};
 
 use super::ConfigError;
 
@@ -46,7 +46,9 @@ impl Layer {
     ///
     /// When the text is no YAML, or its top is not a mapping.
     pub fn yaml(name: &str, text: &str) -> Result<Self, ConfigError> {
-        let options = serde_saphyr::options! { with_snippet: false };
+        // A key may look like a number that is too large for one, such as 1e999.
+        let options =
+            serde_saphyr::options! { with_snippet: false, non_finite_float_policy: NonFiniteFloatPolicy::PassThrough };
         let tree: Spanned<Node> =
             serde_saphyr::from_str_with_options(text, options).map_err(|error| syntax_error(name, text, &error))?;
         let mut layer = Self::new(name);
@@ -96,7 +98,9 @@ impl Layer {
             let bracketed = |open, close| text.starts_with(open) && text.ends_with(close);
             let is_key = path.last().is_some_and(|key| key.starts_with("api_key"));
             let value = if !is_key && (bracketed('[', ']') || bracketed('{', '}')) {
-                let inner = Self::yaml(&name, &format!("value: {text}"))?;
+                let inner = Self::yaml("", &format!("value: {text}"));
+                // Line and column would be those of our own text.
+                let inner = inner.map_err(|error| ConfigError::new(&name, error.message))?;
                 inner.values.get("value").cloned().unwrap_or_else(|| Value::from(""))
             } else {
                 Value::from(text)
@@ -111,7 +115,7 @@ impl Layer {
     pub fn set(&mut self, path: &[&str], place: &str, value: Value) -> Result<(), ConfigError> {
         let path: KeyPath = path.iter().map(|&key| key.to_owned()).collect();
         if !insert(&mut self.values, &path, value) {
-            return Err(ConfigError::new(place, "sets a key under, or above, one that is set already"));
+            return Err(ConfigError::new(place, "another variable sets this key already, or one above or under it"));
         }
         self.places.insert(path, place.to_owned());
         Ok(())
@@ -120,6 +124,12 @@ impl Layer {
     /// The place of a key, if this layer sets it.
     pub fn place(&self, path: &[String]) -> Option<&str> {
         self.places.get(path).map(String::as_str)
+    }
+
+    /// The place of the first key under another, if this layer sets one.
+    pub fn place_under(&self, path: &[String]) -> Option<&str> {
+        let (under, place) = self.places.range(path.to_vec()..).next()?;
+        under.starts_with(path).then_some(place)
     }
 
     /// Whether a key stands there without a value.
@@ -209,25 +219,21 @@ fn source<'a>(text: &'a str, location: &Location) -> Option<&'a str> {
 /// The parser's word on what is wrong, unless the line might hold a key, of which nothing may be shown.
 fn syntax_error(name: &str, text: &str, error: &serde_saphyr::Error) -> ConfigError {
     let error = error.without_snippet();
+    // The library's longer texts repeat the place, and speak to programmers.
+    let message = UserMessageFormatter.format_message(error);
+    let message = message.lines().next().unwrap_or_default();
     let Some(location) = error.location() else {
-        return ConfigError::new(name, format!("no valid YAML: {}", first_line(&error.to_string())));
+        return ConfigError::new(name, format!("no valid YAML: {message}"));
     };
-    let line = usize::try_from(location.line()).ok().and_then(|n| text.lines().nth(n.saturating_sub(1)));
     let place = place(name, &location);
+    if let serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } = error {
+        return ConfigError::new(&place, format!("{key}: the key stands here a second time; leave one of the two"));
+    }
+    let line = usize::try_from(location.line()).ok().and_then(|n| text.lines().nth(n.saturating_sub(1)));
     if line.is_none_or(|line| line.contains("key")) {
         return ConfigError::new(&place, "no valid YAML (what is wrong is not shown: the line may hold a key)");
     }
-    ConfigError::new(&place, format!("no valid YAML: {}", first_line(&error.to_string())))
-}
-
-fn first_line(text: &str) -> &str {
-    let line = text.lines().next().unwrap_or_default();
-    let line = line.strip_prefix("error: ").unwrap_or(line);
-    // The place stands before the message already.
-    match line.strip_prefix("line ").and_then(|rest| rest.split_once(": ")) {
-        Some((_, message)) => message,
-        None => line,
-    }
+    ConfigError::new(&place, format!("no valid YAML: {message}"))
 }
 
 /// Any YAML, untyped.

@@ -132,7 +132,7 @@ fn line(account: &str, currency: &'static str, poll: &Poll, now: Timestamp) -> L
         Some(last) if last.error.is_some() => ("bad", "failing"),
         Some(_) => ("good", "ok"),
     };
-    let error = poll.last.as_ref().and_then(|last| last.error.as_ref());
+    let error = poll.last_failure.as_ref();
     Line {
         account: account.to_owned(),
         currency,
@@ -140,7 +140,9 @@ fn line(account: &str, currency: &'static str, poll: &Poll, now: Timestamp) -> L
         class,
         state,
         success: poll.last_success.map_or_else(|| "never".to_owned(), |at| ago(at, now)),
-        error: error.map_or_else(String::new, |error| format!("{}: {}", error.reason.as_str(), error.message)),
+        error: error.map_or_else(String::new, |(at, failure)| {
+            format!("{}, {}: {}", ago(*at, now), failure.reason.as_str(), failure.message)
+        }),
     }
 }
 

@@ -1,1 +1,644 @@
-//! commands
+//! The program itself, as a process: commands, flags, exit codes, signals.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+use wiremock::ResponseTemplate;
+
+use crate::{
+    harness::{ENDPOINTS, KEY, PATIENCE, Pool, Program, program, run, sample},
+    parser::{self, Format},
+};
+
+/// The longest that the program may take to stop.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// Runs a command to its end while a pool of this process answers it.
+async fn run_beside(command: Command) -> (Option<i32>, String, String) {
+    tokio::task::spawn_blocking(|| run(command)).await.unwrap()
+}
+
+/// A command with variables of the environment.
+fn with(mut command: Command, environment: &[(&str, &str)]) -> Command {
+    command.envs(environment.iter().copied());
+    command
+}
+
+/// `serve`, which polls the pool's statistics from `base_url` and listens somewhere on loopback.
+fn serve(base_url: &str, more: &[&str]) -> Command {
+    let arguments = [&["serve", "--web.listen-address", "127.0.0.1:0"], more].concat();
+    with(program(&arguments), &[("BTCPOOL__API__BASE_URL", base_url), ("BTCPOOL__API__TIMEOUT", "60s")])
+}
+
+fn write(folder: &TempDir, name: &str, text: &str) -> String {
+    let path = folder.path().join(name);
+    fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// A port of loopback on which nobody listens.
+fn closed_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// The series of an exposition in the classic format, which must be valid.
+fn series(text: &str) -> BTreeMap<String, f64> {
+    parser::series(&parser::parse(text, Format::Classic).unwrap_or_else(|error| panic!("{error}\n{text}")))
+}
+
+fn last_line(text: &str) -> &str {
+    text.lines().last().unwrap_or_default()
+}
+
+#[test]
+fn version() {
+    for flag in ["--version", "-V"] {
+        let expected = format!("btcpool-exporter {}\n", env!("CARGO_PKG_VERSION"));
+        assert_eq!(run(program(&[flag])), (Some(0), expected, String::new()));
+    }
+}
+
+#[test]
+fn help_names_every_command_and_flag() {
+    let (code, help, errors) = run(program(&["--help"]));
+    assert_eq!((code, errors.as_str()), (Some(0), ""));
+    let words: BTreeSet<_> = help.split_whitespace().collect();
+    for word in ["serve", "check", "once", "demo", "health"] {
+        assert!(words.contains(word), "{word}\n{help}");
+        let (code, of_command, _) = run(program(&[word, "--help"]));
+        assert_eq!(code, Some(0));
+        // The flags of every command are flags of each.
+        assert!(of_command.contains("--config.file <FILE>"), "{of_command}");
+    }
+    for flag in [
+        "--config.file",
+        "--web.listen-address",
+        "--web.telemetry-path",
+        "--web.max-requests",
+        "--log.level",
+        "--log.format",
+        "--help",
+        "--version",
+    ] {
+        assert!(words.contains(flag), "{flag}\n{help}");
+    }
+    // No secret is ever taken from the command line, where every user of the machine could read it.
+    assert!(!help.contains("--api"), "{help}");
+}
+
+#[test]
+fn bad_usage_is_refused() {
+    for (arguments, expected) in [
+        (&["--no-such-flag"][..], "error: unexpected argument '--no-such-flag' found"),
+        (&["serve", "--api-key", "0a1b2c"], "error: unexpected argument '--api-key' found"),
+        (&["no-such-command"], "error: unrecognized subcommand 'no-such-command'"),
+        (&["serve", "--probe"], "error: unexpected argument '--probe' found"),
+        (
+            &["health", "--url", "nowhere"],
+            "error: invalid value 'nowhere' for '--url <URL>': relative URL without a base",
+        ),
+        (
+            &["demo", "--config.file", "config.yml"],
+            "btcpool-exporter: demo brings its own configuration; leave --config.file out",
+        ),
+        (&["demo", "--speed=-1"], "btcpool-exporter: --speed must be from 0 to 100000"),
+        (&["demo", "--speed=NaN"], "btcpool-exporter: --speed must be from 0 to 100000"),
+        (
+            &["serve", "--log.level", "loud"],
+            "btcpool-exporter: --log.level: log.level: \"loud\" is not debug, info, warn or error",
+        ),
+    ] {
+        let (code, output, errors) = run(program(arguments));
+        let first = errors.lines().next().unwrap_or_default();
+        assert_eq!((code, output.as_str(), first), (Some(2), "", expected), "{errors}");
+    }
+}
+
+/// The address is taken already, so a program that bound before it looked would say so instead.
+#[test]
+fn a_bad_configuration_is_refused_before_anything_is_bound() {
+    let folder = TempDir::new().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let file = write(&folder, "config.yml", "api:\n  timeout: 15\n");
+    let missing = folder.path().join("missing.yml");
+    let missing = missing.to_str().unwrap();
+    for command in ["serve", "check", "once", "health"] {
+        let arguments = [command, "--web.listen-address", &address];
+        let asks_only = command == "health";
+        // Who asks for health needs the serving side's configuration only.
+        if !asks_only {
+            let why = "api.timeout: \"15\" is not a duration such as 15s, 5m or 1h30m";
+            let result = run(program(&[&arguments[..], &["--config.file", &file]].concat()));
+            let expected = format!("btcpool-exporter: {file}:2:3: {why}\n");
+            assert_eq!(result, (Some(2), String::new(), expected), "{command}");
+        }
+
+        let result = run(program(&[&arguments[..], &["--config.file", missing]].concat()));
+        let why = "the configuration file cannot be read: No such file or directory (os error 2)";
+        let expected = format!("btcpool-exporter: {missing}: {why}\n");
+        assert_eq!(result, (Some(2), String::new(), expected), "{command}");
+
+        let result = run(with(program(&arguments), &[("BTCPOOL__WEB__MAX_REQUESTS", "many")]));
+        let why = "web.max_requests: \"many\" is not a whole number from 0 to 1000000";
+        let expected = format!("btcpool-exporter: BTCPOOL__WEB__MAX_REQUESTS: {why}\n");
+        assert_eq!(result, (Some(2), String::new(), expected), "{command}");
+    }
+}
+
+#[test]
+fn a_variable_that_is_not_text_is_refused() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let garbage = std::ffi::OsStr::from_bytes(b"\xff");
+    let mut command = program(&["check"]);
+    command.env("BTCPOOL__API__TIMEOUT", garbage);
+    let expected = "btcpool-exporter: BTCPOOL__API__TIMEOUT: the variable's value is not UTF-8 text\n";
+    assert_eq!(run(command), (Some(2), String::new(), expected.to_owned()));
+    // One that is not ours is nobody's concern.
+    let mut command = program(&["check"]);
+    command.env("BTCPOOL_EXPORTER_PORT", garbage).env("LESS", garbage);
+    assert_eq!(run(command).0, Some(0));
+}
+
+const SMALL: &str = "\
+accounts:
+  farm_a:
+    api_key: 0a1b2c
+    currencies: [BTC, LTC]
+    expected_hashrate: { BTC: 12 PH/s }
+  farm_b:
+    api_key: 3d4e5f
+    workers: { enabled: false }
+";
+
+#[test]
+fn check_tells_what_will_be_polled() {
+    let folder = TempDir::new().unwrap();
+    let file = write(&folder, "config.yml", SMALL);
+    let expected = format!(
+        "The configuration is valid (file: {file}).
+pool        https://btcpool.kz/ru/api
+live        every 60s, shown for 300s
+history     every 900s, shown for 7200s; the pool's day begins at UTC+08
+accounts    2
+  farm_a: BTC, LTC; at most 20000 workers
+    BTC expected at 12.0 PH/s
+  farm_b: BTC; no workers
+requests    at least 6 each live interval and 6 each history interval: 0.11 a second, of 5 allowed
+"
+    );
+    assert_eq!(run(program(&["check", "--config.file", &file])), (Some(0), expected.clone(), String::new()));
+    // Flags may stand before the command, too, and on both sides of it.
+    assert_eq!(run(program(&["--config.file", &file, "check"])), (Some(0), expected.clone(), String::new()));
+    let split = ["--log.level=error", "check", "--config.file", &file];
+    assert_eq!(run(program(&split)), (Some(0), expected, String::new()));
+}
+
+#[test]
+fn check_without_a_configuration() {
+    let expected = "\
+The configuration is valid (file: none).
+pool        https://btcpool.kz/ru/api
+live        every 60s, shown for 300s
+history     every 900s, shown for 7200s; the pool's day begins at UTC+08
+accounts    0
+requests    at least 1 each live interval and 0 each history interval: 0.02 a second, of 5 allowed
+";
+    assert_eq!(run(program(&["check"])), (Some(0), expected.to_owned(), String::new()));
+}
+
+/// farm_b is in shard 0 of 2 and farm_a in shard 1 (see `config`).
+#[test]
+fn check_tells_of_shards_and_of_what_is_unwise() {
+    let folder = TempDir::new().unwrap();
+    let file = write(&folder, "config.yml", SMALL);
+    let shard = [
+        ("BTCPOOL__SHARD", "{index: 0, count: 2}"),
+        ("BTCPOOL__API__REQUESTS_PER_SECOND", "0.01"),
+        ("BTCPOOL__API__DAY_UTC_OFFSET", "-03:30"),
+    ];
+    let expected = format!(
+        "The configuration is valid (file: {file}).
+pool        https://btcpool.kz/ru/api
+live        every 60s, shown for 300s
+history     every 900s, shown for 7200s; the pool's day begins at UTC-03:30
+accounts    1 of 2 (shard 0 of 2)
+  farm_b: BTC; no workers
+requests    at least 2 each live interval and 2 each history interval: 0.04 a second, of 0.01 allowed
+warning     polling needs 2 requests every 60s and 2 every 900s, 0.0 a second, but api.requests_per_second allows \
+         0.01: data will be older than the interval. Set api.requests_per_second to 1, or polling.live.interval to 214s \
+         (and polling.history.interval and the stale_after of both in proportion), or raise api.page_size, or poll fewer \
+         accounts here (shard)
+"
+    );
+    let result = run(with(program(&["check", "--config.file", &file]), &shard));
+    assert_eq!(result, (Some(0), expected, String::new()));
+}
+
+#[test]
+fn check_warns_of_a_key_file_that_others_can_read() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = TempDir::new().unwrap();
+    let file = write(&folder, "key", KEY);
+    fs::set_permissions(Path::new(&file), fs::Permissions::from_mode(0o644)).unwrap();
+    let (code, _, log) = run(with(program(&["check"]), &[("BTCPOOL__ACCOUNTS__FARM__API_KEY_FILE", &file)]));
+    let (_, line) = log.split_once(" level=").unwrap();
+    let why = "can be read by group or others (mode 644); chmod 600 it";
+    assert_eq!((code, line), (Some(0), &*format!("warn message=\"accounts.farm.api_key_file: {file} {why}\"\n")));
+}
+
+fn accounts(folder: &TempDir, pool: &Pool, accounts: &str) -> String {
+    let text = format!("api: {{ base_url: \"{}\", requests_per_second: 1000 }}\n{accounts}", pool.base_url());
+    write(folder, "config.yml", &text)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_probes_each_account_and_currency() {
+    let (pool, folder) = (Pool::start().await, TempDir::new().unwrap());
+    let file = accounts(
+        &folder,
+        &pool,
+        "accounts: { farm_a: { api_key: good, currencies: [BTC, LTC] }, farm_b: { api_key: bad } }",
+    );
+    pool.responds_to("good", "summary_data", ResponseTemplate::new(200).set_body_string(sample("summary_data"))).await;
+    pool.responds_to("bad", "summary_data", ResponseTemplate::new(403)).await;
+    let (code, output, errors) = run_beside(program(&["check", "--probe", "--config.file", &file])).await;
+    let (_, probes) = output.split_once(" allowed\n").unwrap();
+    assert_eq!(
+        probes,
+        "farm_a BTC: ok\n\
+         farm_a LTC: ok\n\
+         farm_b BTC: auth: the pool refused the key (HTTP 403); is it the key of this account, and is this IP address \
+         allowed to use it?\n"
+    );
+    let summary = "btcpool-exporter: 1 of the accounts' currencies failed\n";
+    assert_eq!((code, errors.as_str()), (Some(1), summary));
+    // Once each, and nothing else.
+    assert_eq!(pool.0.received_requests().await.unwrap().len(), 3);
+    assert_eq!(pool.requests("summary_data").await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_is_content_when_every_probe_is_answered() {
+    let (pool, folder) = (Pool::start().await, TempDir::new().unwrap());
+    let file = accounts(&folder, &pool, "accounts: { farm_a: { api_key: good } }");
+    pool.answers_samples().await;
+    let (code, output, errors) = run_beside(program(&["--config.file", &file, "check", "--probe"])).await;
+    assert_eq!((code, last_line(&output), errors.as_str()), (Some(0), "farm_a BTC: ok", ""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn once_prints_everything() {
+    let (pool, folder) = (Pool::start().await, TempDir::new().unwrap());
+    let file = accounts(&folder, &pool, "accounts: { farm: { api_key: good } }");
+    // The samples are excerpts: they hold fewer rows than they tell of, which leaves much out.
+    for endpoint in ["profit_history", "payment_history"] {
+        let mut answer: serde_json::Value = serde_json::from_str(&sample(endpoint)).unwrap();
+        answer["total"] = answer["data"].as_array().unwrap().len().into();
+        pool.answers(endpoint, answer.to_string()).await;
+    }
+    pool.answers_samples().await;
+    let (code, output, errors) = run_beside(program(&["once", "--config.file", &file])).await;
+    assert_eq!((code, errors.as_str()), (Some(0), ""));
+    let series = series(&output);
+    assert_eq!(
+        ups(&series),
+        [
+            ("main_stat", 1.0),
+            ("payment_history", 1.0),
+            ("profit_history", 1.0),
+            ("summary_data", 1.0),
+            ("workers", 1.0)
+        ]
+    );
+    // One of each endpoint, and nothing that node_exporter, which reads this, has already.
+    for name in [
+        "btcpool_pool_miners",
+        "btcpool_account_balance_coins",
+        "btcpool_account_last_payment_coins",
+        "btcpool_account_income_last_day_coins",
+        "btcpool_worker_active",
+    ] {
+        assert!(series.keys().any(|key| key.starts_with(name)), "{name}\n{output}");
+    }
+    let foreign: Vec<_> = series.keys().filter(|name| !name.starts_with("btcpool_")).collect();
+    assert_eq!(foreign, Vec::<&String>::new());
+    assert!(!output.contains("process_"), "{output}");
+}
+
+/// Whether each endpoint was polled well.
+fn ups(series: &BTreeMap<String, f64>) -> Vec<(&str, f64)> {
+    let ups = series.iter().filter(|(name, _)| name.starts_with("btcpool_up{"));
+    let endpoint = |name: &'_ str| -> Option<&'static str> {
+        ENDPOINTS.into_iter().find(|endpoint| name.contains(&format!("endpoint=\"{endpoint}\"")))
+    };
+    let mut ups: Vec<_> = ups.map(|(name, up)| (endpoint(name).unwrap(), *up)).collect();
+    ups.sort_by_key(|(endpoint, _)| *endpoint);
+    ups
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn once_prints_what_succeeded_and_fails() {
+    for (broken, ends) in [
+        (&["workers"][..], "one endpoint failed; the log above says why"),
+        (&["workers", "main_stat"], "2 endpoints failed; the log above says why"),
+    ] {
+        let (pool, folder) = (Pool::start().await, TempDir::new().unwrap());
+        let file = accounts(&folder, &pool, "accounts: { farm: { api_key: good } }");
+        for endpoint in broken {
+            pool.responds(endpoint, ResponseTemplate::new(500)).await;
+        }
+        pool.answers_samples().await;
+        let (code, output, errors) = run_beside(program(&["once", "--config.file", &file])).await;
+        assert_eq!((code, last_line(&errors)), (Some(1), &*format!("btcpool-exporter: {ends}")));
+        assert_eq!(errors.matches("level=warn message=\"the poll failed\"").count(), broken.len(), "{errors}");
+        let series = series(&output);
+        let expected = ["main_stat", "payment_history", "profit_history", "summary_data", "workers"]
+            .map(|endpoint| (endpoint, if broken.contains(&endpoint) { 0.0 } else { 1.0 }));
+        assert_eq!(ups(&series), expected);
+        assert!(series.keys().any(|name| name.starts_with("btcpool_account_balance_coins")), "{output}");
+        assert!(!series.keys().any(|name| name.starts_with("btcpool_worker_")), "{output}");
+    }
+}
+
+/// The pool may repeat the key in whatever it says.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_never_holds_the_key() {
+    const CANARY: &str = "0a1b2c-CANARY-c6d7e8";
+    let folder = TempDir::new().unwrap();
+    let echo = |status| ResponseTemplate::new(status).set_body_string(format!("<html>{CANARY}</html>"));
+    let message = format!("{{\"status\": \"error\", \"message\": \"bad key {CANARY}\", \"error\": \"{CANARY}\"}}");
+    let answers: [(&str, ResponseTemplate); 8] = [
+        ("not JSON", echo(200)),
+        ("refused", echo(401)),
+        ("forbidden", echo(403)),
+        ("busy", echo(429)),
+        ("broken", echo(500)),
+        (
+            "moved",
+            ResponseTemplate::new(302)
+                .insert_header("Location", format!("https://{CANARY}.example/{CANARY}?k={CANARY}")),
+        ),
+        ("wrong shape", ResponseTemplate::new(200).set_body_string(format!("{{\"data\": \"{CANARY}\"}}"))),
+        ("its own error", ResponseTemplate::new(200).set_body_string(message)),
+    ];
+    for (what, answer) in answers {
+        let pool = Pool::start().await;
+        for endpoint in ["summary_data", "profit_history", "payment_history", "workers"] {
+            pool.responds(endpoint, answer.clone()).await;
+        }
+        pool.answers_samples().await;
+        let file = accounts(&folder, &pool, &format!("accounts: {{ farm: {{ api_key: {CANARY} }} }}"));
+        for command in [&["once"][..], &["check", "--probe"]] {
+            let arguments = [command, &["--config.file", &file, "--log.level", "debug"]].concat();
+            let (code, output, errors) = run_beside(program(&arguments)).await;
+            assert_eq!(code, Some(1), "{what}: {output}\n{errors}");
+            assert!(!output.contains("CANARY") && !errors.contains("CANARY"), "{what}: {output}\n{errors}");
+        }
+        let sent = pool.requests("summary_data").await;
+        assert_eq!(sent[0].headers["x-api-key"], CANARY, "the key was not even sent");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn serve_without_a_configuration_has_the_pools_statistics() {
+    let pool = Pool::start().await;
+    pool.answers_samples().await;
+    // It is the command that is meant when none is given.
+    let command =
+        with(program(&["--web.listen-address", "127.0.0.1:0"]), &[("BTCPOOL__API__BASE_URL", &pool.base_url())]);
+    let mut exporter = Program::start(command);
+    let address = exporter.address();
+    exporter.until_log("everything was polled once");
+    // The client that asks here is not the exporter's, which brings this along.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let text = reqwest::get(format!("http://{address}/metrics")).await.unwrap().text().await.unwrap();
+    let series = series(&text);
+    assert_eq!(ups(&series), [("main_stat", 1.0)]);
+    assert!(series.contains_key("btcpool_pool_miners{currency=\"BTC\"}"), "{text}");
+    let of_accounts = |name: &&String| name.starts_with("btcpool_account") || name.starts_with("btcpool_worker");
+    assert_eq!(series.keys().find(of_accounts), None);
+    exporter.signal("TERM");
+    assert_eq!(exporter.end().0, Some(0));
+    let requests = pool.0.received_requests().await.unwrap();
+    assert_eq!(requests.len(), pool.requests("main_stat").await.len());
+    assert!(requests.iter().all(|request| !request.headers.contains_key("x-api-key")));
+}
+
+/// Something that accepts connections and never answers.
+fn silent() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let base_url = format!("http://{}/ru/api", listener.local_addr().unwrap());
+    (listener, base_url)
+}
+
+/// Waits for a request, and keeps it waiting as long as the stream lives.
+fn stall(listener: &TcpListener) -> TcpStream {
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        request.extend(byte);
+    }
+    stream
+}
+
+#[test]
+fn a_signal_stops_it_in_the_middle_of_a_stalled_request() {
+    for signal in ["TERM", "INT"] {
+        let (listener, base_url) = silent();
+        let mut exporter = Program::start(serve(&base_url, &[]));
+        exporter.address();
+        let _stalled = stall(&listener);
+        exporter.signal(signal);
+        let (code, took) = exporter.end();
+        assert_eq!(code, Some(0), "{signal}: {}", exporter.log);
+        assert!(took < STOP_LIMIT, "{signal}: {took:?}");
+        assert!(last_line(&exporter.log).ends_with("level=info message=stopped"), "{}", exporter.log);
+        let stopping = format!("message=\"stopping; a second signal stops at once\" signal=SIG{signal}");
+        assert!(exporter.log.contains(&stopping), "{}", exporter.log);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_stops_it_between_requests() {
+    let pool = Pool::start().await;
+    pool.answers_samples().await;
+    let mut exporter = Program::start(serve(&pool.base_url(), &[]));
+    exporter.until_log("everything was polled once");
+    exporter.signal("TERM");
+    let (code, took) = exporter.end();
+    assert_eq!(code, Some(0), "{}", exporter.log);
+    assert!(took < STOP_LIMIT, "{took:?}");
+}
+
+/// A client that has sent half of its request.
+fn half_a_request(address: &str) -> TcpStream {
+    let mut client = TcpStream::connect(address).unwrap();
+    client.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n").unwrap();
+    // A connection of which nothing was read yet is closed at once, so it must have been read; only the kernel knows.
+    let (ours, theirs) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
+    let until = |local, remote, wanted: fn(&procfs::net::TcpNetEntry) -> bool| {
+        let begin = Instant::now();
+        let ends = |entry: &procfs::net::TcpNetEntry| entry.local_address == local && entry.remote_address == remote;
+        while !procfs::net::tcp().unwrap().iter().any(|entry| ends(entry) && wanted(entry)) {
+            assert!(begin.elapsed() < PATIENCE, "the request is not read");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    until(ours, theirs, |sent| sent.tx_queue == 0);
+    until(theirs, ours, |accepted| accepted.inode != 0 && accepted.rx_queue == 0);
+    client
+}
+
+#[test]
+fn a_signal_stops_it_in_the_middle_of_a_stalled_scrape() {
+    let (_listener, base_url) = silent();
+    let mut exporter = Program::start(serve(&base_url, &[]));
+    let _client = half_a_request(&exporter.address());
+    exporter.signal("TERM");
+    let (code, took) = exporter.end();
+    assert_eq!(code, Some(0), "{}", exporter.log);
+    assert!(took < STOP_LIMIT, "{took:?}");
+}
+
+/// Its end waits for a stalled scrape, and so there is time for a second signal; the exit code tells the two apart.
+#[test]
+fn a_second_signal_stops_it_at_once() {
+    for (first, second) in [("TERM", "TERM"), ("INT", "INT"), ("TERM", "INT")] {
+        let (_listener, base_url) = silent();
+        let mut exporter = Program::start(serve(&base_url, &[]));
+        let _client = half_a_request(&exporter.address());
+        exporter.signal(first);
+        exporter.until_log("stopping; a second signal stops at once");
+        exporter.signal(second);
+        let (code, _) = exporter.end();
+        assert_eq!(code, Some(1), "{}", exporter.log);
+        assert!(!exporter.log.contains("message=stopped"), "{}", exporter.log);
+    }
+}
+
+#[test]
+fn an_address_that_is_taken_is_named() {
+    let (_listener, base_url) = silent();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    for address in [address.to_string(), format!("localhost:{}", address.port())] {
+        let command = with(program(&["--web.listen-address", &address]), &[("BTCPOOL__API__BASE_URL", &base_url)]);
+        let (code, output, errors) = run(command);
+        let why = "Address already in use (os error 98) (see --web.listen-address)";
+        let expected = format!("btcpool-exporter: cannot listen on {address}: {why}");
+        assert_eq!((code, output.as_str(), last_line(&errors)), (Some(1), "", &*expected));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_in_json_is_json() {
+    let pool = Pool::start().await;
+    pool.responds("main_stat", ResponseTemplate::new(500)).await;
+    let mut exporter = Program::start(serve(&pool.base_url(), &["--log.format", "json", "--log.level=debug"]));
+    exporter.until_log("everything was polled once");
+    exporter.signal("TERM");
+    assert_eq!(exporter.end().0, Some(0), "{}", exporter.log);
+    let mut messages = Vec::new();
+    for line in exporter.log.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(line["timestamp"].as_str().is_some_and(|time| time.ends_with('Z')), "{line}");
+        messages.push(format!("{} {}", line["level"].as_str().unwrap(), line["message"].as_str().unwrap()));
+        if messages.last().is_some_and(|message| message == "WARN the poll failed") {
+            assert_eq!((&line["endpoint"], &line["reason"]), (&"main_stat".into(), &"http_5xx".into()));
+        }
+    }
+    for message in ["INFO starting", "INFO listening", "WARN the poll failed", "INFO stopped"] {
+        assert!(messages.iter().any(|said| said == message), "{message}\n{}", exporter.log);
+    }
+}
+
+/// A poll that failed is a warning; how the program starts is information.
+#[test]
+fn the_log_is_as_quiet_as_it_is_told_to_be() {
+    let base_url = format!("http://127.0.0.1:{}/", closed_port());
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for (level, polls_failed, starts) in
+        [("error", false, false), ("warn", true, false), ("info", true, true), ("debug", true, true)]
+    {
+        let said = |arguments: &[&str], message: &str| {
+            let arguments = [arguments, &["--log.level", level]].concat();
+            let (code, _, errors) = run(with(program(&arguments), &[("BTCPOOL__API__BASE_URL", &base_url)]));
+            assert_eq!(code, Some(1), "{errors}");
+            // Why it ends is said at any level.
+            assert!(last_line(&errors).starts_with("btcpool-exporter: "), "{errors}");
+            let silent = errors.lines().count() == 1;
+            assert_eq!(silent, !errors.contains(message), "{errors}");
+            !silent
+        };
+        assert_eq!(said(&["once"], "message=\"the poll failed\""), polls_failed, "{level}");
+        assert_eq!(said(&["serve", "--web.listen-address", &address], "message=starting"), starts, "{level}");
+    }
+}
+
+#[test]
+fn health_finds_a_running_exporter() {
+    let mut exporter = Program::start(program(&["demo", "--web.listen-address", ":0"]));
+    let port = exporter.address().parse::<SocketAddr>().unwrap().port();
+    let folder = TempDir::new().unwrap();
+    // The accounts' part of the file is the exporter's own business.
+    let file = write(
+        &folder,
+        "config.yml",
+        &format!(
+            "web: {{ listen_addresses: [\":{port}\"] }}\naccounts: {{ farm: {{ api_key_file: /no/such/file }} }}\n"
+        ),
+    );
+    let healthy = (Some(0), "healthy\n".to_owned(), String::new());
+    for address in
+        [format!(":{port}"), format!("0.0.0.0:{port}"), format!("127.0.0.1:{port}"), format!("localhost:{port}")]
+    {
+        assert_eq!(run(program(&["health", "--web.listen-address", &address])), healthy, "{address}");
+    }
+    assert_eq!(run(program(&["health", "--url", &format!("http://127.0.0.1:{port}/-/healthy")])), healthy);
+    assert_eq!(run(program(&["health", "--config.file", &file])), healthy);
+    let variable = [("BTCPOOL__WEB__LISTEN_ADDRESSES", &*format!("127.0.0.1:{port}"))];
+    assert_eq!(run(with(program(&["health"]), &variable)), healthy);
+    // What is asked for is there, and it is not a health check.
+    let url = format!("http://127.0.0.1:{port}/no/such/page");
+    let expected = format!("btcpool-exporter: {url}: it answered HTTP 404\n");
+    assert_eq!(run(program(&["health", "--url", &url])), (Some(1), String::new(), expected));
+
+    exporter.signal("INT");
+    let (code, took) = exporter.end();
+    assert_eq!(code, Some(0), "{}", exporter.log);
+    assert!(took < STOP_LIMIT, "{took:?}");
+}
+
+#[test]
+fn health_fails_where_nobody_listens() {
+    let port = closed_port();
+    let expected = format!("btcpool-exporter: http://127.0.0.1:{port}/-/healthy: Connection refused (os error 111)\n");
+    let expected = (Some(1), String::new(), expected);
+    assert_eq!(run(program(&["health", "--web.listen-address", &format!(":{port}")])), expected);
+    assert_eq!(run(program(&["health", "--url", &format!("http://127.0.0.1:{port}/-/healthy")])), expected);
+}
+
+/// Only the first address is asked: the others belong to the same process.
+#[tokio::test(flavor = "multi_thread")]
+async fn health_fails_when_the_exporter_says_so() {
+    let sick = wiremock::MockServer::start().await;
+    let answer = ResponseTemplate::new(503);
+    wiremock::Mock::given(wiremock::matchers::path("/-/healthy")).respond_with(answer).mount(&sick).await;
+    let address = sick.address().to_string();
+    let arguments = ["health", "--web.listen-address", &address, "--web.listen-address", "127.0.0.1:1"];
+    let (code, output, errors) = run_beside(program(&arguments)).await;
+    let expected = format!("btcpool-exporter: http://{address}/-/healthy: it answered HTTP 503\n");
+    assert_eq!((code, output.as_str(), errors), (Some(1), "", expected));
+}

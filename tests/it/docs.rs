@@ -1,1 +1,116 @@
-//! docs
+//! The documentation's tables and examples against the code.
+//!
+//! `UPDATE_DOCS=1 cargo test --test it docs` writes the generated parts of the README anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use btcpool_exporter::{
+    collector::CATALOGUE,
+    config::{Config, DEFAULTS, Overrides},
+};
+
+fn read(file: &str) -> String {
+    let path = format!("{}/{file}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The part of the README from one mark to the next empty line behind `until`.
+fn part<'a>(readme: &'a str, mark: &str, until: &str) -> &'a str {
+    let begin = readme.find(mark).unwrap_or_else(|| panic!("{mark} is not in the README")) + mark.len();
+    let length = readme[begin..].find(until).unwrap_or_else(|| panic!("nothing ends {mark}"));
+    readme[begin..begin + length].trim_matches('\n')
+}
+
+/// Compares a generated part of the README with what it should be, or writes it.
+fn generated(mark: &str, until: &str, expected: &str) {
+    let readme = read("README.md");
+    let found = part(&readme, mark, until);
+    let expected = expected.trim_matches('\n');
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        let begin = readme.find(mark).unwrap() + mark.len();
+        let end = begin + readme[begin..].find(until).unwrap();
+        let updated = format!("{}\n\n{expected}\n{}", &readme[..begin], &readme[end..]);
+        std::fs::write(format!("{}/README.md", env!("CARGO_MANIFEST_DIR")), updated).unwrap();
+    } else {
+        assert_eq!(found, expected, "the README is behind; UPDATE_DOCS=1 writes it");
+    }
+}
+
+fn metrics_table() -> String {
+    let mut table = "| metric | type | labels | what it tells |\n|---|---|---|---|\n".to_owned();
+    for family in CATALOGUE {
+        let mut labels: Vec<_> = family.labels.iter().map(|label| format!("`{label}`")).collect();
+        if family.name == "btcpool_account_info" {
+            labels.push("and the configured ones".to_owned());
+        }
+        let (name, kind) = (family.name, family.kind.as_str());
+        table += &format!("| `{name}` | {kind} | {} | {} |\n", labels.join(", "), family.help);
+    }
+    table
+}
+
+#[test]
+fn the_readme_s_generated_parts_are_up_to_date() {
+    // One after the other: both write the same file.
+    generated("<!-- metrics -->", "\n## Alerts", &metrics_table());
+    generated("<!-- defaults -->", "\nOf an account only", &format!("```yaml\n{}```\n", DEFAULTS));
+}
+
+#[test]
+fn every_promised_metric_is_there_and_every_metric_is_promised() {
+    let promised: BTreeMap<String, (String, String)> = read("tests/fixtures/promised-metrics.tsv")
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| {
+            let [name, kind, labels] = line.split('\t').collect::<Vec<_>>()[..] else { panic!("{line:?}") };
+            (name.to_owned(), (kind.to_owned(), labels.to_owned()))
+        })
+        .collect();
+    let there: BTreeMap<_, _> = CATALOGUE
+        .iter()
+        .map(|family| (family.name.to_owned(), (family.kind.as_str().to_owned(), family.labels.join(","))))
+        .collect();
+    assert_eq!(there, promised);
+}
+
+#[test]
+fn the_readme_s_configuration_is_valid() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = directory.path().join("key");
+    std::fs::write(&key, "0a1b2c-3d4e5f\n").unwrap();
+    let readme = read("README.md");
+    let yaml = part(&readme, "<!-- example: configuration -->\n```yaml", "```")
+        .replace("/run/secrets/farm_a", key.to_str().unwrap());
+    let config = Config::from_yaml("README.md", &yaml, &Overrides::default()).unwrap();
+    let targets: Vec<_> = config.targets().map(|(target, _)| target.to_string()).collect();
+    assert_eq!(targets, ["farm_a BTC", "farm_a LTC"]);
+}
+
+#[test]
+fn the_readme_s_error_is_what_one_gets() {
+    let readme = read("README.md");
+    let shown = part(&readme, "btcpool-exporter: btcpool.yml:", "\n");
+    let yaml = "# my farms\naccounts:\n  farm_a:\n    api_keyfile: /run/secrets/farm_a\n";
+    let error = Config::from_yaml("btcpool.yml", yaml, &Overrides::default()).unwrap_err();
+    assert_eq!(error.to_string(), format!("btcpool.yml:{shown}"));
+}
+
+#[test]
+fn the_readme_s_alerts_name_metrics_that_exist() {
+    let readme = read("README.md");
+    let rules = part(&readme, "<!-- example: alerts -->\n```yaml", "```");
+    let known: BTreeSet<_> = CATALOGUE.iter().map(|family| family.name).collect();
+    let words = rules.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    let named: BTreeSet<_> = words.filter(|word| word.starts_with("btcpool_")).collect();
+    assert_eq!(named.difference(&known).collect::<Vec<_>>(), [] as [&&str; 0]);
+    assert!(named.len() >= 5, "{named:?}");
+}
+
+#[test]
+fn every_metric_that_the_readme_names_exists() {
+    let readme = read("README.md");
+    let known: BTreeSet<_> = CATALOGUE.iter().map(|family| family.name).collect();
+    let words = readme.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    let unknown: Vec<_> = words.filter(|word| word.starts_with("btcpool_") && !known.contains(word)).collect();
+    assert_eq!(unknown, [] as [&str; 0]);
+}

@@ -1,1 +1,305 @@
-//! exposition
+//! The whole exposition, in both formats, against golden files.
+//!
+//! `UPDATE_GOLDEN=1 cargo test --test it exposition` writes them anew; read the difference before you commit it.
+
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use btcpool_exporter::{
+    collector::{CATALOGUE, Format, Moment, Scope, View, render},
+    config::Config,
+    history::{Income, IncomeDay, Payment, Payments, PayoutAddress},
+    model::{
+        CoinStats, Coins, Currency, Endpoint, Hashrate, HashrateWindows, Id, Ratio, Reason, Summary, UnixSeconds,
+        Worker, Workers,
+    },
+    store::{Failure, Store, TargetSlots},
+    telemetry::Telemetry,
+};
+use jiff::Timestamp;
+
+use crate::{
+    harness,
+    parser::{self, series},
+};
+
+/// 2024-03-05 01:00 at UTC+8: not yet the fifth in UTC.
+const NOW: &str = "2024-03-04T17:00:00Z";
+
+fn configuration() -> Config {
+    harness::config_with(
+        "http://127.0.0.1:9/ru/api",
+        "day_utc_offset: \"+08:00\"",
+        &format!(
+            "accounts:\n  farm_a:\n    api_key: {key}\n    currencies: [BTC, LTC]\n    \
+             labels: {{ site: Ekibastuz, client: 'Acme \"Hash\" \\ Co' }}\n    \
+             expected_hashrate: {{ BTC: 12 PH/s }}\n    workers: {{ max: 3 }}\n  \
+             гараж: {{ api_key: {key}, workers: {{ enabled: false }} }}\n",
+            key = harness::KEY
+        ),
+    )
+}
+
+fn hashrate(value: f64) -> Option<Hashrate> {
+    Hashrate::new(value)
+}
+
+fn windows(ten_minutes: f64, one_hour: f64, day: f64) -> HashrateWindows {
+    HashrateWindows { ten_minutes: hashrate(ten_minutes), one_hour: hashrate(one_hour), day: hashrate(day) }
+}
+
+fn worker(id: &str, name: &str) -> Worker {
+    Worker {
+        id: Id::new(id).unwrap(),
+        name: name.into(),
+        hashrate: windows(1.5e14, 141e12, 1.4e14),
+        reject_ratio: Ratio::new(0.0012),
+        last_active: Some(UnixSeconds(1_709_571_000)),
+        active: Some(true),
+    }
+}
+
+fn day(date: &str, pps: i64, pplns: i64) -> IncomeDay {
+    let coins = |units| Some(Coins::from_units(units));
+    IncomeDay {
+        date: date.parse().unwrap(),
+        hashrate: hashrate(293_286_989_405_200.68),
+        pps: coins(pps),
+        pplns: coins(pplns),
+        total: coins(pps + pplns),
+    }
+}
+
+fn income(days: &[IncomeDay]) -> Income {
+    Income { days: days.iter().map(|day| (day.date, day.clone())).collect(), unread: 0 }
+}
+
+fn payments(rows: &[(&str, i64, i64, &str)]) -> Payments {
+    let row = |&(id, amount, created, address): &(&str, i64, i64, &str)| {
+        let payment = Payment {
+            amount: Some(Coins::from_units(amount)),
+            created: Some(UnixSeconds(created)),
+            address: Some(PayoutAddress::new(address)),
+        };
+        (Id::new(id).unwrap(), payment)
+    };
+    Payments { by_id: rows.iter().map(row).collect(), unread: 0 }
+}
+
+/// What an exporter of `configuration` knows after a while: most of everything, and some trouble.
+struct Known {
+    config: Config,
+    store: Store,
+    telemetry: Telemetry,
+}
+
+impl Known {
+    fn fill() -> Self {
+        let config = configuration();
+        let at: Timestamp = "2024-03-04T16:59:30Z".parse().unwrap();
+        let took = Duration::from_millis(1250);
+        let telemetry = Telemetry::new("2024-03-04T12:00:00Z".parse().unwrap());
+        let store = Store::new(&config);
+
+        let btc = CoinStats {
+            miners: Some(1853),
+            fee: Ratio::new(0.01),
+            pool_hashrate: hashrate(109_444_141_315_644_889.0),
+            network_hashrate: hashrate(4.4014015804097e20),
+            network_difficulty: Some(52_391_178_981_379.0),
+        };
+        let ltc = CoinStats { miners: Some(5), ..CoinStats::default() };
+        store.pool.record(at, took, Ok(vec![(Currency::Btc, btc), (Currency::Ltc, ltc)]));
+
+        let slots: Vec<&TargetSlots> = store.targets.values().map(|slots| &**slots).collect();
+        let [farm_btc, farm_ltc, garage] = slots[..] else { panic!("three targets are configured") };
+        let summary = Summary {
+            active_workers: Some(3),
+            inactive_workers: Some(1),
+            hashrate: windows(5.6e14, 564e12, 5.5e14),
+            balance: Some(Coins::from_units(15_744)),
+        };
+        farm_btc.summary.record(at, took, Ok(summary));
+        let last = [day("2024-02-04", 5, 1), day("2024-02-28", 70_000, 300), day("2024-03-03", 72_000, 400)];
+        let more = [day("2023-12-31", 1_000_000, 0), day("2024-03-04", 71_234, 567), day("2024-03-05", 3_000, 20)];
+        farm_btc.income.record(at, took, Ok(income(&[last, more].concat())));
+        let rows = [
+            ("99", 149_377, 1_683_017_935, "an-address"),
+            ("100", 137_954, 1_709_500_000, "an-address"),
+            ("101", 200_000, 1_709_500_000, "another-address"),
+        ];
+        farm_btc.payments.record(at, took, Ok(payments(&rows)));
+        let mut quiet = worker("1000", "h1-r01-p04");
+        (quiet.hashrate, quiet.active, quiet.reject_ratio) = (windows(0.0, 0.0, 1.0), Some(false), None);
+        let list = vec![
+            worker("998", "two of one name"),
+            worker("999", "two of one name"),
+            quiet,
+            worker("1001", "cut by the cap"),
+        ];
+        if let Some(slot) = &farm_btc.workers {
+            slot.record(at, took, Ok(Workers { list, reported: Some(5) }));
+        }
+
+        // LTC fails throughout; it never had an answer.
+        let failure = |reason, message: &str| Failure { reason, message: message.to_owned() };
+        farm_ltc.summary.record(at, took, Err(failure(Reason::ApiError, "no such currency")));
+        farm_ltc.income.record(at, took, Ok(Income::default()));
+        farm_ltc.payments.record(at, took, Ok(Payments::default()));
+        if let Some(slot) = &farm_ltc.workers {
+            let mut hostile = worker("7", "quote \" backslash \\ break \n end");
+            hostile.hashrate = windows(9.5e9, f64::NAN, 9.25e9);
+            slot.record(at, took, Ok(Workers { list: vec![hostile], reported: None }));
+        }
+
+        // A balance, and then a failure that leaves it standing.
+        let summary = Summary { balance: Some(Coins::from_units(-1)), ..Summary::default() };
+        garage.summary.record(at, took, Ok(summary));
+        garage.summary.record(at, Duration::from_secs(15), Err(failure(Reason::Timeout, "no answer")));
+
+        telemetry.request(Endpoint::MainStat, Some(200), Duration::from_millis(130));
+        telemetry.request(Endpoint::Workers, Some(502), Duration::from_millis(900));
+        telemetry.request(Endpoint::Workers, None, Duration::from_secs(31));
+        telemetry.request_failed(Endpoint::Workers, Reason::Http5xx);
+        telemetry.request_failed(Endpoint::Workers, Reason::Timeout);
+        telemetry.anomalies(Endpoint::Workers, "reject_rate", 3);
+        Self { config, store, telemetry }
+    }
+
+    fn view(&self, scope: &Scope, age: Duration) -> View {
+        let now = Moment { wall: NOW.parse().unwrap(), monotonic: Instant::now() + age };
+        View::take(&self.config, &self.store, &self.telemetry, scope, now)
+    }
+
+    /// The exposition without what differs from run to run: the process, and what it was built of.
+    fn render(&self, format: Format) -> String {
+        render(self.view(&Scope::WithoutProcess, Duration::ZERO), format)
+            .unwrap()
+            .replace(env!("CARGO_PKG_VERSION"), "VERSION")
+            .lines()
+            .map(|line| match line.split_once(",revision=") {
+                Some((line, _)) => format!("{line},revision=\"REVISION\",rustc=\"RUSTC\"}} 1\n"),
+                None => format!("{line}\n"),
+            })
+            .collect()
+    }
+}
+
+fn golden(name: &str, found: &str) {
+    let file: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests/fixtures/golden", name].iter().collect();
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&file, found).unwrap();
+    }
+    let expected = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    if let Some((number, (found, expected))) =
+        (1..).zip(found.lines().zip(expected.lines())).find(|(_, (found, expected))| found != expected)
+    {
+        panic!("{name}:{number}:\n  expected {expected}\n  found    {found}");
+    }
+    assert_eq!(found.lines().count(), expected.lines().count(), "{name} has another number of lines");
+}
+
+#[test]
+fn the_classic_format_is_as_it_was() {
+    let text = Known::fill().render(Format::Classic);
+    parser::parse(&text, Format::Classic).unwrap();
+    golden("exposition.txt", &text);
+}
+
+#[test]
+fn the_openmetrics_format_is_as_it_was() {
+    let text = Known::fill().render(Format::OpenMetrics);
+    parser::parse(&text, Format::OpenMetrics).unwrap();
+    golden("exposition.om.txt", &text);
+}
+
+#[test]
+#[should_panic(expected = "must_fail.txt:3:")]
+fn a_golden_file_that_differs_fails() {
+    // One digit of its third line is another.
+    assert!(std::env::var_os("UPDATE_GOLDEN").is_none(), "must_fail.txt:3: is not written anew");
+    golden("must_fail.txt", &Known::fill().render(Format::Classic));
+}
+
+#[test]
+fn both_formats_hold_the_same_samples() {
+    let known = Known::fill();
+    let classic = parser::parse(&known.render(Format::Classic), Format::Classic).unwrap();
+    let open_metrics = parser::parse(&known.render(Format::OpenMetrics), Format::OpenMetrics).unwrap();
+    assert_eq!(series(&classic), series(&open_metrics));
+}
+
+#[test]
+fn what_is_stale_leaves_and_what_tells_so_stays() {
+    let known = Known::fill();
+    let names = |age| -> Vec<String> {
+        let text = render(known.view(&Scope::WithoutProcess, age), Format::Classic).unwrap();
+        parser::parse(&text, Format::Classic).unwrap().into_iter().map(|family| family.name).collect()
+    };
+    let just_before = names(Duration::from_secs(3599));
+    let after = names(Duration::from_secs(3601));
+    let left: Vec<_> = just_before.iter().filter(|name| !after.contains(name)).map(String::as_str).collect();
+    assert_eq!(
+        left,
+        [
+            "btcpool_pool_miners",
+            "btcpool_pool_fee_ratio",
+            "btcpool_pool_hashrate_hashes_per_second",
+            "btcpool_network_hashrate_hashes_per_second",
+            "btcpool_network_difficulty",
+            "btcpool_account_workers",
+            "btcpool_account_hashrate_hashes_per_second",
+            "btcpool_account_balance_coins",
+            "btcpool_account_income_today_coins",
+            "btcpool_account_income_last_day_coins",
+            "btcpool_account_income_last_day_timestamp_seconds",
+            "btcpool_account_income_last_day_hashrate_hashes_per_second",
+            "btcpool_account_income_coins",
+            "btcpool_account_payments",
+            "btcpool_account_paid_coins",
+            "btcpool_account_last_payment_coins",
+            "btcpool_account_last_payment_timestamp_seconds",
+            "btcpool_account_payout_address_changed",
+            "btcpool_account_workers_listed",
+            "btcpool_account_workers_reported",
+            "btcpool_account_workers_dropped",
+            "btcpool_worker_hashrate_hashes_per_second",
+            "btcpool_worker_reject_ratio",
+            "btcpool_worker_last_active_timestamp_seconds",
+            "btcpool_worker_active",
+        ]
+    );
+    assert!(after.contains(&"btcpool_up".to_owned()));
+    assert!(after.contains(&"btcpool_last_success_timestamp_seconds".to_owned()));
+}
+
+#[test]
+fn an_account_s_own_exposition_holds_nothing_of_others() {
+    let known = Known::fill();
+    let scope = Scope::Accounts(vec!["гараж".parse().unwrap()]);
+    let text = render(known.view(&scope, Duration::ZERO), Format::Classic).unwrap();
+    let families = parser::parse(&text, Format::Classic).unwrap();
+    let samples = families.iter().flat_map(|family| &family.samples);
+    assert!(samples.clone().all(|sample| sample.label("account") == Some("гараж")), "{text}");
+    // Of the whole exposition, it is exactly that account's part.
+    let whole = parser::parse(&known.render(Format::Classic), Format::Classic).unwrap();
+    let part = whole.iter().flat_map(|family| &family.samples).filter(|s| s.label("account") == Some("гараж"));
+    assert_eq!(samples.map(|s| s.series()).collect::<Vec<_>>(), part.map(|s| s.series()).collect::<Vec<_>>());
+}
+
+#[test]
+fn every_family_of_the_catalogue_is_sound() {
+    let mut names = std::collections::BTreeSet::new();
+    for family in CATALOGUE {
+        assert!(names.insert(family.name), "{} is there twice", family.name);
+        assert!(!family.help.ends_with('.') && !family.help.contains(['\n', '\\']), "{}", family.name);
+        if let Some(unit) = family.unit {
+            let stem = family.name.strip_suffix("_total").unwrap_or(family.name);
+            assert!(stem.ends_with(&format!("_{unit}")), "{}", family.name);
+        }
+        let counter = family.kind == btcpool_exporter::collector::Kind::Counter;
+        assert_eq!(family.name.ends_with("_total"), counter, "{}", family.name);
+    }
+}

@@ -15,6 +15,9 @@
 //!
 //! `harness` starts exporters and pools; `parser` reads expositions, strictly and without the code under test.
 
+#![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+#![expect(clippy::excessive_precision, reason = "figures stand here as the pool wrote them")]
+
 mod client;
 mod commands;
 mod config;

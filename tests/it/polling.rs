@@ -1,1 +1,278 @@
-//! polling
+//! Cadences, honesty under failure, and accounts that do not touch each other.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use btcpool_exporter::{
+    Exporter,
+    clock::Clock,
+    config::{Config, Overrides},
+    history::{History as _, Income, IncomeDay, Payments, Period, day_start, pool_day},
+    model::Coins,
+    poller::Demand,
+    store::Store,
+};
+use jiff::{civil::Date, tz::Offset};
+use serde_json::json;
+use wiremock::{Request, ResponseTemplate};
+
+use crate::{
+    harness::{self, ENDPOINTS, Pool, Running, query, sample},
+    parser::series,
+};
+
+const WRONG_KEY: &str = "ffffff-000000-ffffff-000000-ffffff";
+
+fn value(running: &std::collections::BTreeMap<String, f64>, series: &str) -> Option<f64> {
+    running.get(series).copied()
+}
+
+#[tokio::test]
+async fn one_refused_key_of_three_leaves_the_others_complete() {
+    let pool = Pool::start().await;
+    pool.answers("main_stat", sample("main_stat")).await;
+    for endpoint in &ENDPOINTS[1..] {
+        let refused = ResponseTemplate::new(401).set_body_string("{\"status\":\"ERROR\"}");
+        pool.responds_to(WRONG_KEY, endpoint, refused).await;
+        pool.answers(endpoint, sample(endpoint)).await;
+    }
+    let accounts = format!(
+        "accounts:\n  one: {{ api_key: {0} }}\n  two: {{ api_key: {0} }}\n  wrong: {{ api_key: {WRONG_KEY} }}\n",
+        harness::KEY
+    );
+    let running = Running::start_ready(harness::config(&pool.base_url(), &accounts)).await;
+    let seen = series(&running.scrape().await);
+    for account in ["one", "two"] {
+        let own = |name: &str| format!("{name}{{account=\"{account}\",currency=\"BTC\"}}");
+        assert_eq!(value(&seen, &own("btcpool_account_workers_listed")), Some(6.0));
+        assert_eq!(value(&seen, &own("btcpool_account_balance_coins")), Some(0.00015744));
+    }
+    let of = |account: &str| seen.iter().filter(|(name, _)| name.contains(&format!("account={account:?}"))).count();
+    assert_eq!(of("one"), of("two"));
+    for endpoint in &ENDPOINTS[1..] {
+        let slot = |account| format!("account=\"{account}\",currency=\"BTC\",endpoint=\"{endpoint}\"");
+        assert_eq!(value(&seen, &format!("btcpool_up{{{}}}", slot("one"))), Some(1.0));
+        assert_eq!(value(&seen, &format!("btcpool_up{{{}}}", slot("wrong"))), Some(0.0));
+        let error = format!("btcpool_poll_error{{{},reason=\"auth\"}}", slot("wrong"));
+        assert_eq!(value(&seen, &error), Some(1.0), "{seen:#?}");
+    }
+    assert_eq!(seen.keys().filter(|name| name.starts_with("btcpool_poll_error")).count(), 4);
+    // Nothing is said of the account whose key is refused, but how its polling goes.
+    let told = seen.keys().filter(|name| name.contains("account=\"wrong\"") && !name.contains("endpoint="));
+    assert_eq!(told.collect::<Vec<_>>(), ["btcpool_account_info{account=\"wrong\"}"]);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn main_stat_is_asked_once_for_everybody_without_a_key() {
+    let pool = Pool::start().await;
+    pool.answers_samples().await;
+    let accounts: String = (0..5).map(|n| format!("  a{n}: {{ api_key: {} }}\n", harness::KEY)).collect();
+    let config = harness::config(&pool.base_url(), &format!("accounts:\n{accounts}"));
+    Exporter::new(config, Clock::system()).unwrap().poller.once().await;
+    let requests = pool.requests("main_stat").await;
+    assert_eq!(requests.len(), 1);
+    assert!(!requests[0].headers.contains_key("x-api-key"));
+    assert_eq!(pool.requests("summary_data").await.len(), 5);
+}
+
+#[tokio::test]
+async fn an_old_answer_stays_until_it_is_stale_and_healing_needs_no_help() {
+    let pool = Pool::start().await;
+    let broken = Arc::new(AtomicBool::new(false));
+    let state = broken.clone();
+    pool.responds("main_stat", move |_: &Request| match state.load(Ordering::SeqCst) {
+        true => ResponseTemplate::new(500),
+        false => ResponseTemplate::new(200).set_body_string(sample("main_stat")),
+    })
+    .await;
+    let yaml = format!(
+        "api: {{ base_url: {}, requests_per_second: 1000 }}\npolling: {{ live: {{ interval: 1s, stale_after: 4s }} }}",
+        pool.base_url()
+    );
+    let running = Running::start_ready(Config::from_yaml("test", &yaml, &Overrides::default()).unwrap()).await;
+    let up = |value: u8| format!("btcpool_up{{endpoint=\"main_stat\"}} {value}");
+    let miners = "btcpool_pool_miners{currency=\"BTC\"} 1853";
+    broken.store(true, Ordering::SeqCst);
+    let failing = running.until("/metrics", |_, text| text.contains(&up(0))).await;
+    let began = Instant::now();
+    assert!(failing.contains(miners), "the old answer left at the first error");
+    assert!(failing.contains("btcpool_poll_error{endpoint=\"main_stat\",reason=\"http_5xx\"} 1"));
+    let stale = running.until("/metrics", |_, text| !text.contains(miners)).await;
+    // It failed at most an interval after the last good answer, so that at least three seconds were left.
+    assert!(began.elapsed() > Duration::from_millis(1900), "{:?}", began.elapsed());
+    assert!(stale.contains(&up(0)) && stale.contains("btcpool_last_success_timestamp_seconds{endpoint=\"main_stat\"}"));
+    broken.store(false, Ordering::SeqCst);
+    let healed = running.until("/metrics", |_, text| text.contains(&up(1))).await;
+    assert!(healed.contains(miners) && !healed.contains("btcpool_poll_error"));
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn after_a_retry_after_nobody_asks_until_it_is_over() {
+    let pool = Pool::start().await;
+    pool.responds("main_stat", ResponseTemplate::new(429).insert_header("retry-after", "3")).await;
+    let running = Running::start_ready(harness::config(&pool.base_url(), "")).await;
+    let first = Instant::now();
+    // The tick of every second is let pass; the first one after the pause asks again.
+    let failures = "btcpool_exporter_poll_failures_total{endpoint=\"main_stat\"} 2";
+    running.until("/metrics", |_, text| text.contains(failures)).await;
+    assert!(first.elapsed() > Duration::from_millis(1900), "{:?}", first.elapsed());
+    assert_eq!(pool.requests("main_stat").await.len(), 2);
+    running.stop().await.unwrap();
+}
+
+/// A history of 400 days until today, which tells what it was asked for.
+fn history(request: &Request) -> ResponseTemplate {
+    let today = pool_day(jiff::Timestamp::now(), Offset::constant(8));
+    let from: Date = query(request, "from").map_or(Date::MIN, |from| from.parse().unwrap());
+    let mut days = Vec::new();
+    let mut date = today;
+    for _ in 0..400 {
+        if date >= from {
+            days.push(json!({"date": date.to_string(), "hashrate": "1", "pps_profit": "0.1", "pplns_profit": "0",
+                "total_profit": "0.1"}));
+        }
+        date = date.yesterday().unwrap();
+    }
+    let (offset, limit) = (harness::number(request, "offset"), harness::number(request, "limit"));
+    let page: Vec<_> = days.iter().skip(offset).take(limit).collect();
+    ResponseTemplate::new(200).set_body_json(json!({"status": "OK", "data": page, "total": days.len()}))
+}
+
+#[tokio::test]
+async fn what_is_over_is_not_read_again() {
+    let pool = Pool::start().await;
+    pool.answers_samples().await;
+    let pool_with_history = Pool::start().await;
+    for endpoint in ["main_stat", "summary_data", "payment_history", "workers"] {
+        pool_with_history.answers(endpoint, sample(endpoint)).await;
+    }
+    pool_with_history.responds("profit_history", history).await;
+    let running = Running::start_ready(harness::config(&pool_with_history.base_url(), &harness::one_account())).await;
+    let polls = "btcpool_exporter_polls_total{account=\"farm\",currency=\"BTC\",endpoint=\"profit_history\"} 3";
+    let text = running.until("/metrics", |_, text| text.contains(polls)).await;
+    running.stop().await.unwrap();
+    let requests = pool_with_history.requests("profit_history").await;
+    let from: Vec<_> = requests.iter().map(|request| query(request, "from")).collect();
+    // Four pages of a hundred for the first read; then one request for the days that may still change.
+    assert_eq!(from[..4], [None, None, None, None]);
+    let today = pool_day(jiff::Timestamp::now(), Offset::constant(8));
+    let resumed: Date = from[4].as_deref().unwrap().parse().unwrap();
+    assert!((today - resumed).get_days() >= 2, "{resumed}");
+    assert!(from[4..].iter().all(|from| *from == Some(resumed.to_string())), "{from:?}");
+    // The sums are those of the whole history all the same.
+    let sums = ["period=\"7d\"} 0.7\n", "period=\"30d\"} 3.0\n", "period=\"all\"} 39.9\n"];
+    assert!(sums.iter().all(|sum| text.contains(sum)), "{text}");
+}
+
+fn day(date: &str, total: Option<i64>) -> (Date, IncomeDay) {
+    let date: Date = date.parse().unwrap();
+    let total = total.map(Coins::from_units);
+    (date, IncomeDay { date, hashrate: None, pps: total, pplns: Some(Coins::default()), total })
+}
+
+#[test]
+fn a_partial_read_takes_up_corrections_and_keeps_the_rest() {
+    let mut income = Income { days: [day("2024-01-01", Some(1)), day("2024-01-05", Some(5))].into(), unread: 0 };
+    assert_eq!(income.resume_from(), Some("2024-01-02".parse().unwrap()));
+    income.merge(Income { days: [day("2024-01-05", Some(6)), day("2024-01-06", Some(2))].into(), unread: 0 });
+    let today = "2024-01-07".parse().unwrap();
+    assert_eq!(income.sum(Period::All, today), Some(Coins::from_units(9)));
+    // What could not be read makes the sum unknown, and the next read complete.
+    income.merge(Income { days: [day("2024-01-06", None)].into(), unread: 0 });
+    assert_eq!((income.sum(Period::All, today), income.resume_from()), (None, None));
+    assert_eq!(income.sum(Period::Week, "2024-01-30".parse().unwrap()), Some(Coins::default()));
+    assert_eq!((Income::default().resume_from(), Payments::default().resume_from()), (None, None));
+}
+
+#[test]
+fn the_newest_day_is_unknown_while_an_unread_row_might_be_newer() {
+    let mut income = Income { days: [day("2024-01-01", Some(1)), day("2024-01-05", Some(5))].into(), unread: 0 };
+    let last = |income: &Income, today: &str| income.last_day(today.parse().unwrap()).map(|day| day.date.to_string());
+    assert_eq!(last(&income, "2024-01-05").as_deref(), Some("2024-01-01"));
+    assert_eq!(last(&income, "2024-01-09").as_deref(), Some("2024-01-05"));
+    income.unread = 1;
+    assert_eq!(last(&income, "2024-01-09"), None);
+    // Nothing that is over can be newer than yesterday.
+    assert_eq!(last(&income, "2024-01-06").as_deref(), Some("2024-01-05"));
+}
+
+#[test]
+fn the_pool_s_day_begins_where_the_configuration_says() {
+    for (offset, before, after, day) in [
+        (8, "2023-12-31T15:59:59Z", "2023-12-31T16:00:00Z", "2024-01-01"),
+        (5, "2024-02-28T18:59:59Z", "2024-02-28T19:00:00Z", "2024-02-29"),
+        (0, "2023-12-31T23:59:59Z", "2024-01-01T00:00:00Z", "2024-01-01"),
+    ] {
+        let offset = Offset::constant(offset);
+        let [before, after] = [before, after].map(|text| text.parse().unwrap());
+        let day: Date = day.parse().unwrap();
+        assert_eq!(pool_day(before, offset), day.yesterday().unwrap());
+        assert_eq!(pool_day(after, offset), day);
+        assert_eq!(day_start(day, offset).unwrap().0, after.as_second());
+    }
+}
+
+#[test]
+fn a_budget_that_cannot_carry_the_polling_is_complained_of_with_the_numbers() {
+    let accounts: String = (0..200).map(|n| format!("  a{n}: {{ api_key: {} }}\n", harness::KEY)).collect();
+    let yaml = format!("accounts:\n{accounts}");
+    let config = Config::from_yaml("test", &yaml, &Overrides::default()).unwrap();
+    let demand = Demand::of(&config, &Store::new(&config));
+    // Each minute 1 main_stat, 200 summaries, 200 first pages of workers; each quarter of an hour 400 histories.
+    assert_eq!((demand.live, demand.history), (401, 400));
+    assert_eq!(
+        demand.complaint(&config).unwrap(),
+        "polling needs 401 requests every 60s and 400 every 900s, 7.1 a second, but api.requests_per_second allows 5: \
+         data will be older than the interval. Set api.requests_per_second to 8, or polling.live.interval to 86s (and \
+         polling.history.interval and the stale_after of both in proportion), or raise api.page_size, or poll fewer \
+         accounts here (shard)"
+    );
+    let enough =
+        Config::from_yaml("test", &format!("api: {{ requests_per_second: 8 }}\n{yaml}"), &Overrides::default());
+    assert_eq!(demand.complaint(&enough.unwrap()), None);
+}
+
+#[tokio::test]
+async fn an_account_without_workers_is_not_asked_for_them() {
+    let pool = Pool::start().await;
+    pool.answers_samples().await;
+    let accounts = format!("accounts: {{ farm: {{ api_key: {}, workers: {{ enabled: no }} }} }}", harness::KEY);
+    let running = Running::start_ready(harness::config(&pool.base_url(), &accounts)).await;
+    let (_, text) = running.get("/metrics").await;
+    assert!(pool.requests("workers").await.is_empty());
+    assert!(!text.contains("endpoint=\"workers\"} 1") && !text.contains("btcpool_account_workers_listed"));
+    assert!(text.contains("btcpool_account_workers{"));
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn each_slot_keeps_a_place_of_its_own_in_the_interval() {
+    let pool = Pool::start().await;
+    pool.answers_samples().await;
+    let yaml = format!(
+        "api: {{ base_url: {}, requests_per_second: 1000, concurrency: 50 }}\n\
+         polling: {{ live: {{ interval: 3s, stale_after: 9s }}, history: {{ interval: 3s, stale_after: 9s }} }}\n\
+         accounts:\n{}",
+        pool.base_url(),
+        (0..6).map(|n| format!("  a{n}: {{ api_key: {} }}\n", harness::KEY)).collect::<String>()
+    );
+    let running = Running::start_ready(Config::from_yaml("test", &yaml, &Overrides::default()).unwrap()).await;
+    let polled_twice = |text: &str| {
+        let polls = text.lines().filter(|line| line.starts_with("btcpool_exporter_polls_total"));
+        polls.clone().count() == 25 && polls.into_iter().all(|line| !line.ends_with(" 0") && !line.ends_with(" 1"))
+    };
+    // The first round came at once; the second takes an interval, so that it cannot be done at once.
+    let begin = Instant::now();
+    let ready = running.get("/metrics").await.1;
+    assert!(!polled_twice(&ready));
+    running.until("/metrics", |_, text| polled_twice(text)).await;
+    assert!(begin.elapsed() > Duration::from_secs(2), "{:?}", begin.elapsed());
+    running.stop().await.unwrap();
+}

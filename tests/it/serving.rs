@@ -1,1 +1,247 @@
-//! serving
+//! HTTP: negotiation, narrowing, discovery, health, limits.
+
+use std::time::{Duration, Instant};
+
+use btcpool_exporter::{client::FetchError, collector::Format, config::Config, model::Reason};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HOST, VARY};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use wiremock::ResponseTemplate;
+
+use crate::{
+    harness::{self, KEY, PATIENCE, Pool, Running},
+    parser,
+};
+
+fn two_accounts() -> String {
+    format!(
+        "accounts:\n  farm_a: {{ api_key: {KEY}, labels: {{ site: Ekibastuz }} }}\n  гараж & co: {{ api_key: {KEY} }}\n"
+    )
+}
+
+async fn running(pool: &Pool, more: &str) -> Running {
+    pool.answers_samples().await;
+    Running::start_ready(harness::config(&pool.base_url(), more)).await
+}
+
+#[tokio::test]
+async fn a_client_gets_the_format_and_the_encoding_that_it_asks_for() {
+    let pool = Pool::start().await;
+    let running = running(&pool, &two_accounts()).await;
+    let client = reqwest::Client::builder().no_gzip().build().unwrap();
+    let metrics = format!("{}/metrics", running.url);
+    for (accept, format) in [
+        ("*/*", Format::Classic),
+        ("text/plain;version=0.0.4", Format::Classic),
+        ("application/openmetrics-text;version=1.0.0,text/plain;q=0.5", Format::OpenMetrics),
+    ] {
+        let response = client.get(&metrics).header(ACCEPT, accept).send().await.unwrap();
+        let expected = match format {
+            Format::Classic => "text/plain; version=0.0.4; charset=utf-8",
+            Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        };
+        assert_eq!(response.headers()[CONTENT_TYPE], expected);
+        assert!(!response.headers().contains_key(CONTENT_ENCODING));
+        parser::parse(&response.text().await.unwrap(), format).unwrap();
+    }
+    let response = client.get(&metrics).header(ACCEPT_ENCODING, "gzip").send().await.unwrap();
+    assert_eq!(response.headers()[CONTENT_ENCODING], "gzip");
+    let varies: Vec<_> = response.headers().get_all(VARY).iter().collect();
+    assert!(varies.iter().any(|value| value.to_str().unwrap().eq_ignore_ascii_case("accept-encoding")), "{varies:?}");
+    let mut text = String::new();
+    let packed = response.bytes().await.unwrap();
+    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&packed[..]), &mut text).unwrap();
+    assert!(packed.len() * 4 < text.len());
+    parser::parse(&text, Format::Classic).unwrap();
+
+    for path in ["/metrics", "/", "/-/healthy", "/-/ready", "/sd"] {
+        let response = client.head(format!("{}{path}", running.url)).send().await.unwrap();
+        assert_eq!(response.status(), 200, "{path}");
+        assert_eq!(response.text().await.unwrap(), "", "{path}");
+        let response = client.post(format!("{}{path}", running.url)).send().await.unwrap();
+        assert_eq!(response.status(), 405, "{path}");
+    }
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn account_narrows_the_exposition_and_an_unknown_one_is_refused() {
+    let pool = Pool::start().await;
+    let running = running(&pool, &two_accounts()).await;
+    let accounts = |text: &str| -> std::collections::BTreeSet<Option<String>> {
+        let families = parser::parse(text, Format::Classic).unwrap();
+        let samples = families.iter().flat_map(|family| &family.samples);
+        samples.map(|sample| sample.label("account").map(str::to_owned)).collect()
+    };
+    let names = |names: &[&str]| names.iter().map(|name| Some((*name).to_owned())).collect();
+    let (status, one) = running.get("/metrics?account=farm_a").await;
+    assert_eq!((status, accounts(&one)), (200, names(&["farm_a"])));
+    let (status, other) = running.get("/metrics?account=%D0%B3%D0%B0%D1%80%D0%B0%D0%B6+%26%20co").await;
+    assert_eq!((status, accounts(&other)), (200, names(&["гараж & co"])));
+    let both = "/metrics?account=farm_a&x=y&account=%D0%B3%D0%B0%D1%80%D0%B0%D0%B6+%26%20co&account=farm_a";
+    let (status, both) = running.get(both).await;
+    assert_eq!((status, accounts(&both)), (200, names(&["farm_a", "гараж & co"])));
+    let unknown = "No such account is configured here.\n".to_owned();
+    for query in ["account=nobody", "account=farm_a&account=nobody", "account=", "account=%3Cscript%3E", "account=%FF"]
+    {
+        assert_eq!(running.get(&format!("/metrics?{query}")).await, (404, unknown.clone()), "{query}");
+    }
+    let (status, whole) = running.get("/metrics?other=1").await;
+    assert_eq!((status, accounts(&whole).contains(&None)), (200, true));
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn discovery_names_each_account_at_the_address_that_was_asked() {
+    let pool = Pool::start().await;
+    let running = running(&pool, &two_accounts()).await;
+    let client = reqwest::Client::new();
+    let sd = format!("{}/sd", running.url);
+    let response = client.get(&sd).header(HOST, "exporter.example:10058").send().await.unwrap();
+    assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
+    let found: serde_json::Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
+    let expected = serde_json::json!([
+        {"targets": ["exporter.example:10058"], "labels": {"__param_account": "farm_a",
+            "__meta_btcpool_account": "farm_a", "__meta_btcpool_label_site": "Ekibastuz"}},
+        {"targets": ["exporter.example:10058"], "labels": {"__param_account": "гараж & co",
+            "__meta_btcpool_account": "гараж & co"}},
+    ]);
+    assert_eq!(found, expected);
+    let response = client.get(&sd).header(HOST, "a\"<b>").send().await.unwrap();
+    let status = response.status().as_u16();
+    assert_eq!((status, response.text().await.unwrap().contains('<')), (400, false));
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn it_is_healthy_at_once_and_ready_after_the_first_poll_of_everything() {
+    let pool = Pool::start().await;
+    pool.responds("main_stat", ResponseTemplate::new(500).set_delay(Duration::from_secs(2))).await;
+    let running = Running::start(harness::config(&pool.base_url(), &harness::one_account())).await;
+    assert_eq!(running.get("/-/healthy").await, (200, "healthy\n".to_owned()));
+    assert_eq!(running.get("/-/ready").await, (503, "Not everything was polled once yet.\n".to_owned()));
+    // A scrape does not wait for the pool, and what is not known yet is absent.
+    let seen = parser::series(&running.scrape().await);
+    assert!(!seen.contains_key("btcpool_up{endpoint=\"main_stat\"}"));
+    assert_eq!(seen["btcpool_exporter_polls_total{endpoint=\"main_stat\"}"], 0.0);
+    // A pool that fails throughout makes it no less ready: the exporter is what tells of it.
+    running.until("/-/ready", |status, body| (status, body) == (200, "ready\n")).await;
+    assert_eq!(running.get("/-/healthy").await.0, 200);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn every_answer_is_hardened_and_nothing_of_a_request_comes_back() {
+    let pool = Pool::start().await;
+    let running = running(&pool, &two_accounts()).await;
+    for path in ["/", "/metrics", "/sd", "/-/ready", "/nowhere/%3Cscript%3E?<script>", "/metrics?account=<script>"] {
+        let response = reqwest::get(format!("{}{path}", running.url)).await.unwrap();
+        let headers = response.headers().clone();
+        assert_eq!(headers["x-content-type-options"], "nosniff", "{path}");
+        assert_eq!(headers["x-frame-options"], "DENY", "{path}");
+        assert_eq!(headers["referrer-policy"], "no-referrer", "{path}");
+        assert_eq!(headers["cache-control"], "no-store", "{path}");
+        assert!(headers["content-security-policy"].to_str().unwrap().starts_with("default-src 'none';"), "{path}");
+        assert!(!response.text().await.unwrap().contains("<script"), "{path}");
+    }
+    let (status, body) = running.get("/nowhere").await;
+    assert_eq!((status, body.as_str()), (404, "There is nothing here; / shows what there is.\n"));
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_page_shows_every_slot_and_escapes_what_is_hostile() {
+    let pool = Pool::start().await;
+    pool.responds(
+        "summary_data",
+        ResponseTemplate::new(200).set_body_string(r#"{"status":"ERROR","message":"<img src=x onerror=alert(1)>"}"#),
+    )
+    .await;
+    for endpoint in ["main_stat", "profit_history", "payment_history", "workers"] {
+        pool.answers(endpoint, harness::sample(endpoint)).await;
+    }
+    let accounts = format!("accounts: {{ \"<b>farm</b>\": {{ api_key: {KEY} }} }}");
+    let running = Running::start_ready(harness::config(&pool.base_url(), &accounts)).await;
+    let (_, page) = running.get("/").await;
+    assert!(page.contains("1 of 5 endpoints do not answer as they should"), "{page}");
+    for hostile in ["<img", "<b>", KEY, "<script"] {
+        assert!(!page.contains(hostile), "{hostile} in {page}");
+    }
+    for endpoint in harness::ENDPOINTS {
+        assert!(page.contains(&format!("<td>{endpoint}</td>")), "{endpoint} is not on {page}");
+    }
+    assert!(
+        page.contains(", api_error: the pool reports an error: status ERROR: &#60;img src=x onerror=alert(1)&#62;")
+    );
+    running.stop().await.unwrap();
+}
+
+/// Whether the other side has closed the connection, and after how long.
+async fn closed(mut stream: TcpStream) -> Duration {
+    let begin = Instant::now();
+    let mut rest = Vec::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await.expect("the connection is still open").ok();
+    begin.elapsed()
+}
+
+#[tokio::test]
+async fn a_connection_without_a_whole_header_is_closed() {
+    let pool = Pool::start().await;
+    let running = running(&pool, "").await;
+    let address = running.url.strip_prefix("http://").unwrap();
+    let silent = TcpStream::connect(address).await.unwrap();
+    let mut half = TcpStream::connect(address).await.unwrap();
+    half.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\n").await.unwrap();
+    // A request between the two is answered all the same.
+    assert_eq!(running.get("/metrics").await.0, 200);
+    let (silent, half) = tokio::join!(closed(silent), closed(half));
+    for elapsed in [silent, half] {
+        assert!(elapsed > Duration::from_secs(3), "{elapsed:?}: a slow client was not waited for");
+    }
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn more_scrapes_at_a_time_than_allowed_are_refused() {
+    let pool = Pool::start().await;
+    pool.answers_samples().await;
+    let yaml = format!("api: {{ base_url: {} }}\nweb: {{ max_requests: 1 }}", pool.base_url());
+    let config = Config::from_yaml("test", &yaml, &Default::default()).unwrap();
+    let running = Running::start_ready(config).await;
+    // Many at once: whoever finds the only place taken is told so, and nobody gets anything else.
+    let scrapes = (0..200).map(|_| running.get("/metrics"));
+    let statuses: Vec<_> =
+        futures_util::future::join_all(scrapes).await.into_iter().map(|(status, _)| status).collect();
+    assert!(statuses.contains(&200), "{statuses:?}");
+    assert!(statuses.contains(&503), "{statuses:?}");
+    assert!(statuses.iter().all(|status| [200, 503].contains(status)), "{statuses:?}");
+    assert_eq!(running.get("/-/healthy").await.0, 200);
+    assert_eq!(running.get("/metrics").await.0, 200);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_telemetry_path_can_be_moved() {
+    let pool = Pool::start().await;
+    pool.answers_samples().await;
+    let yaml = format!("api: {{ base_url: {} }}\nweb: {{ telemetry_path: /probe/btcpool }}", pool.base_url());
+    let running = Running::start_ready(Config::from_yaml("test", &yaml, &Default::default()).unwrap()).await;
+    assert_eq!(running.get("/metrics").await.0, 404);
+    assert_eq!(running.get("/probe/btcpool").await.0, 200);
+    assert!(running.get("/").await.1.contains("href=\"/probe/btcpool\""));
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_health_question_tells_what_is_wrong() {
+    let pool = Pool::start().await;
+    let running = running(&pool, "").await;
+    let ask = |path: &str| btcpool_exporter::client::health::ask(format!("{}{path}", running.url).parse().unwrap());
+    assert_eq!(ask("/-/healthy").await, Ok(()));
+    assert_eq!(ask("/nowhere").await, Err("it answered HTTP 404".to_owned()));
+    running.stop().await.unwrap();
+    // The reasons of the API's errors, which the status page shows, are the label's values.
+    assert_eq!(FetchError::Auth(403).reason(), Reason::Auth);
+}

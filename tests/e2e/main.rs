@@ -1,0 +1,36 @@
+//! The end-to-end tests: the released program against the real programs that it is made for.
+//!
+//! | module | what it holds the exporter to |
+//! |---|---|
+//! | `exposition` | promtool, and the strict parsers of the Python client library, read both formats |
+//! | `scraping` | Prometheus 2 and 3 scrape it, discover its accounts, and answer as the pool does |
+//! | `browser` | a real browser shows the status page and the metrics |
+//!
+//! `programs` starts the programs; `pool` reads the simulated pool's API without the code under test.
+//!
+//! The demo runs at speed 0: the simulated time stands still, so that figures can be compared exactly. `tests/run`
+//! installs the programs and builds the release first.
+
+#![expect(clippy::panic, clippy::unwrap_used, reason = "this is how a test fails")]
+
+mod browser;
+mod exposition;
+mod pool;
+mod programs;
+mod scraping;
+
+use std::{collections::BTreeMap, fmt::Debug};
+
+/// Holds two collections to be the same, whatever the order, and shows only where they are not.
+fn assert_same<T: Ord + Debug>(what: &str, found: impl IntoIterator<Item = T>, expected: impl IntoIterator<Item = T>) {
+    let mut balance = BTreeMap::<T, i64>::new();
+    for item in found {
+        *balance.entry(item).or_default() += 1;
+    }
+    for item in expected {
+        *balance.entry(item).or_default() -= 1;
+    }
+    let of_sign = |sign: i64| balance.iter().filter(move |(_, count)| count.signum() == sign).map(|(item, _)| item);
+    let (surplus, missing): (Vec<_>, Vec<_>) = (of_sign(1).collect(), of_sign(-1).collect());
+    assert!(surplus.is_empty() && missing.is_empty(), "{what}: wrong {surplus:#?}, missing {missing:#?}");
+}

@@ -1,0 +1,258 @@
+//! Starts the programs, on this machine's loopback only, and ends them when they are dropped.
+
+use std::{
+    ffi::OsString,
+    fs::File,
+    io::{Read, Write as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use serde_json::Value;
+use tempfile::TempDir;
+use url::Url;
+
+/// The longest that anything is waited for.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long to wait before looking again.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// A process that is killed, by its id, when it is dropped.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A process in the background whose output goes into a file.
+struct Background {
+    name: String,
+    process: Running,
+    output: PathBuf,
+}
+
+impl Background {
+    fn start(mut command: Command, output: PathBuf) -> Self {
+        let name = command.get_program().display().to_string();
+        let file = File::create(&output).unwrap();
+        command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
+        let child = command.spawn().unwrap_or_else(|error| panic!("{name} does not start: {error}"));
+        Self { name, process: Running(child), output }
+    }
+
+    fn output(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.output).unwrap()).into_owned()
+    }
+
+    /// Waits for a whole line with a text, and gives what follows the text.
+    async fn until_says(&mut self, wanted: &str) -> String {
+        let begin = Instant::now();
+        loop {
+            let output = self.output();
+            let whole = output.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+            if let Some((_, rest)) = whole.filter_map(|line| line.split_once(wanted)).next() {
+                return rest.trim().to_owned();
+            }
+            if let Some(status) = self.process.0.try_wait().unwrap() {
+                panic!("{} ended, {status}:\n{}", self.name, self.output());
+            }
+            assert!(begin.elapsed() < PATIENCE, "{} never said {wanted:?}:\n{output}", self.name);
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+}
+
+/// An HTTP client that goes straight to where it is sent.
+pub fn http() -> reqwest::Client {
+    // Fails where another test was first, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().unwrap()
+}
+
+/// The exporter with its simulated pool, as `demo` runs them.
+pub struct Demo {
+    /// Where the exporter is, without a path.
+    pub url: String,
+    /// Where the pool's API is.
+    pub pool_url: Url,
+    http: reqwest::Client,
+    _process: Background,
+    _directory: TempDir,
+}
+
+/// The seed that `demo` is given here.
+pub const SEED: u64 = 7;
+
+/// The formats of the exposition: how each is called, asked for and announced.
+pub const CLASSIC: Format = Format {
+    name: "classic",
+    accept: "text/plain;version=0.0.4",
+    announced: "text/plain; version=0.0.4; charset=utf-8",
+};
+pub const OPEN_METRICS: Format = Format {
+    name: "openmetrics",
+    accept: "application/openmetrics-text;version=1.0.0",
+    announced: "application/openmetrics-text; version=1.0.0; charset=utf-8",
+};
+
+#[derive(Clone, Copy)]
+pub struct Format {
+    pub name: &'static str,
+    accept: &'static str,
+    announced: &'static str,
+}
+
+impl Demo {
+    /// Starts it, and waits until everything was polled once.
+    pub async fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = Command::new(exporter());
+        command.args(["demo", "--speed", "0", "--seed", &SEED.to_string(), "--web.listen-address", "127.0.0.1:0"]);
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("BTCPOOL")) {
+            command.env_remove(name);
+        }
+        let mut process = Background::start(command, directory.path().join("output"));
+        let pool_url = process.until_says("answers at ").await.parse().unwrap();
+        let metrics = process.until_says("  metrics      ").await;
+        let url = metrics.strip_suffix("/metrics").unwrap().to_owned();
+        let demo = Self { url, pool_url, http: http(), _process: process, _directory: directory };
+        let begin = Instant::now();
+        while !demo.is_ready().await {
+            assert!(begin.elapsed() < PATIENCE, "the demo does not become ready:\n{}", demo._process.output());
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        demo
+    }
+
+    async fn is_ready(&self) -> bool {
+        self.http.get(format!("{}/-/ready", self.url)).send().await.is_ok_and(|response| response.status() == 200)
+    }
+
+    /// `HOST:PORT` of the exporter.
+    pub fn address(&self) -> &str {
+        self.url.strip_prefix("http://").unwrap()
+    }
+
+    pub async fn scrape(&self, format: Format) -> String {
+        let request = self.http.get(format!("{}/metrics", self.url)).header(ACCEPT, format.accept);
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()[CONTENT_TYPE], format.announced);
+        response.text().await.unwrap()
+    }
+}
+
+/// The program under test: the release, which must have been built.
+fn exporter() -> PathBuf {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let target = || std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| OsString::from("target"));
+    let program = match std::env::var_os("BTCPOOL_EXPORTER_BIN") {
+        Some(program) => repository.join(program),
+        None => repository.join(target()).join("release/btcpool-exporter"),
+    };
+    assert!(
+        program.is_file(),
+        "{} is not there: run `cargo build --release`, or name the program in BTCPOOL_EXPORTER_BIN",
+        program.display()
+    );
+    program
+}
+
+/// A Prometheus that scrapes what its configuration says.
+pub struct Prometheus {
+    url: String,
+    http: reqwest::Client,
+    process: Background,
+    _directory: TempDir,
+}
+
+impl Prometheus {
+    /// Starts one with the given `scrape_configs`.
+    pub async fn start(program: &Path, scrape_configs: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (config, data) = (directory.path().join("prometheus.yml"), directory.path().join("data"));
+        let text = format!("global: {{ scrape_interval: 1s, scrape_timeout: 1s }}\nscrape_configs:\n{scrape_configs}");
+        std::fs::write(&config, text).unwrap();
+        let mut command = Command::new(program);
+        command.arg(format!("--config.file={}", config.display()));
+        command.arg(format!("--storage.tsdb.path={}", data.display()));
+        command.arg("--web.listen-address=127.0.0.1:0");
+        let mut process = Background::start(command, directory.path().join("output"));
+        // Its first such line names the port 0 that it was given, under another message.
+        let rest = process.until_says("\"Listening on\"").await;
+        let url = format!("http://{}", rest.rsplit_once("address=").unwrap().1);
+        Self { url, http: http(), process, _directory: directory }
+    }
+
+    /// Asks its API; `None` while it is not ready.
+    pub async fn ask(&self, path: &str, parameters: &[(&str, &str)]) -> Option<Value> {
+        let url = Url::parse_with_params(&format!("{}{path}", self.url), parameters).unwrap();
+        let response = self.http.get(url).send().await.unwrap();
+        if response.status() == 503 {
+            return None;
+        }
+        let answer: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
+        assert_eq!(answer["status"], "success", "{path} {parameters:?}: {answer}");
+        Some(answer["data"].clone())
+    }
+
+    /// Asks a question again and again, until the answer is as wanted.
+    pub async fn until(&self, path: &str, parameters: &[(&str, &str)], wanted: impl Fn(&Value) -> bool) -> Value {
+        let begin = Instant::now();
+        loop {
+            let answer = self.ask(path, parameters).await;
+            if let Some(answer) = answer.clone().filter(|answer| wanted(answer)) {
+                return answer;
+            }
+            let waited = begin.elapsed();
+            assert!(
+                waited < PATIENCE,
+                "{path} {parameters:?} never came to the wanted answer; at last {answer:?}\n{}",
+                self.process.output()
+            );
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+}
+
+/// How a program ended, and what it wrote.
+pub struct Ended {
+    pub status: ExitStatus,
+    pub output: String,
+    pub errors: String,
+}
+
+/// Runs a program to its end.
+pub fn run(mut command: Command, input: &str) -> Ended {
+    let name = format!("{command:?}");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut running = Running(command.spawn().unwrap_or_else(|error| panic!("{name} does not start: {error}")));
+    let read = |mut from: Box<dyn Read + Send>| {
+        thread::spawn(move || {
+            let mut bytes = Vec::new();
+            from.read_to_end(&mut bytes).unwrap();
+            String::from_utf8(bytes).unwrap()
+        })
+    };
+    let output = read(Box::new(running.0.stdout.take().unwrap()));
+    let errors = read(Box::new(running.0.stderr.take().unwrap()));
+    let (mut stdin, input) = (running.0.stdin.take().unwrap(), input.to_owned());
+    // From a thread, so that a program that does not read is given up like any other. It may end without having read.
+    thread::spawn(move || stdin.write_all(input.as_bytes()));
+    let begin = Instant::now();
+    let status = loop {
+        if let Some(status) = running.0.try_wait().unwrap() {
+            break status;
+        }
+        assert!(begin.elapsed() < PATIENCE, "{name} does not end");
+        thread::sleep(LOOK_AGAIN);
+    };
+    Ended { status, output: output.join().unwrap(), errors: errors.join().unwrap() }
+}
