@@ -194,9 +194,9 @@ async fn read_on<H: History, Reading: Future<Output = Result<H, FetchError>>>(
     slot: &Slot<H>,
     read: impl FnOnce(Option<Date>) -> Reading,
 ) -> Result<H, FetchError> {
-    let recent = complete_read.is_some_and(|at| at.elapsed() < COMPLETE_READ_EVERY);
-    let known = slot.snapshot().good.filter(|_| recent);
-    if let Some((from, known)) = known.and_then(|known| Some((known.value.resume_from()?, known.value))) {
+    let known = slot.snapshot().good.map(|good| good.value);
+    let resume = resume_day(*complete_read, Instant::now(), known.as_ref().and_then(|known| known.resume_from()));
+    if let (Some(from), Some(known)) = (resume, known) {
         let newer = read(Some(from)).await?;
         let mut history = H::clone(&known);
         history.merge(newer);
@@ -206,6 +206,12 @@ async fn read_on<H: History, Reading: Future<Output = Result<H, FetchError>>>(
         *complete_read = Some(Instant::now());
         Ok(history)
     }
+}
+
+/// The day to read on from; `None` while the last complete read is a day ago, or there was none, or the history itself
+/// asks for one.
+fn resume_day(complete_read: Option<Instant>, now: Instant, resume: Option<Date>) -> Option<Date> {
+    complete_read.filter(|&at| now.saturating_duration_since(at) < COMPLETE_READ_EVERY).and(resume)
 }
 
 /// Ticks at `phase` from now and every `interval` after that. A tick that is missed comes late and shifts the
@@ -266,5 +272,34 @@ impl Demand {
             self.per_second,
             self.per_second.ceil(),
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_missed_tick_comes_late_and_there_is_no_burst() {
+        let begin = tokio::time::Instant::now();
+        let mut ticks = ticks(Duration::from_secs(1), Duration::from_secs(10));
+        let mut seen = Vec::new();
+        for polling in [2, 35, 0, 0] {
+            ticks.tick().await;
+            seen.push(begin.elapsed().as_secs());
+            tokio::time::sleep(Duration::from_secs(polling)).await;
+        }
+        // The second poll outlasts three ticks; it is followed by one, and by the next an interval later.
+        assert_eq!(seen, [1, 11, 46, 56]);
+    }
+
+    #[test]
+    fn a_history_is_read_completely_at_first_and_once_a_day() {
+        let now = Instant::now();
+        let day = "2024-01-02".parse().ok();
+        assert_eq!(resume_day(None, now, day), None);
+        assert_eq!(resume_day(Some(now), now + Duration::from_secs(86_399), day), day);
+        assert_eq!(resume_day(Some(now), now + Duration::from_secs(86_400), day), None);
+        assert_eq!(resume_day(Some(now), now, None), None);
     }
 }

@@ -110,6 +110,8 @@ async fn an_old_answer_stays_until_it_is_stale_and_healing_needs_no_help() {
     broken.store(false, Ordering::SeqCst);
     let healed = running.until("/metrics", |_, text| text.contains(&up(1))).await;
     assert!(healed.contains(miners) && !healed.contains("btcpool_poll_error"));
+    // What went wrong is still told to whoever comes to look.
+    assert!(running.get("/").await.1.contains(", http_5xx: the pool answered HTTP 500"));
     running.stop().await.unwrap();
 }
 
