@@ -35,7 +35,7 @@ async fn a_browser_shows_every_account_and_what_fails() {
         }
     }
     assert_eq!(page.matches("<td class=\"bad\">failing</td>").count(), 4, "{page}");
-    let refused = page.lines().filter(|line| line.contains("<td>former_client</td>") && line.contains("<td>auth: "));
+    let refused = page.lines().filter(|line| line.contains("<td>former_client</td>") && line.contains(" ago, auth: "));
     assert_eq!(refused.count(), 4, "{page}");
 }
 
