@@ -327,7 +327,10 @@ impl PoolClient {
             status @ 400.. => {
                 return Err(FetchError::Http { status, retry_after: self.retry_after(response.headers()) });
             }
-            status => return Err(FetchError::Redirect { status, target: self.redirect_target(response.headers()) }),
+            status => {
+                let key = question.target.map(|(_, key)| key);
+                return Err(FetchError::Redirect { status, target: self.redirect_target(response.headers(), key) });
+            }
         }
         let limit = self.api.max_response_bytes;
         let mut body = Vec::new();
@@ -387,14 +390,14 @@ impl PoolClient {
         Some(date.duration_since(now).unwrap_or_default())
     }
 
-    /// Where a redirect points, without its query.
-    fn redirect_target(&self, headers: &HeaderMap) -> String {
+    /// Where a redirect points, without its query; it might repeat the key.
+    fn redirect_target(&self, headers: &HeaderMap, key: Option<&ApiKey>) -> String {
         let target = headers
             .get(LOCATION)
             .and_then(|value| value.to_str().ok())
             .and_then(|text| self.api.base_url.join(text).ok())
             .map(|url| format!("{}://{}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path()));
-        target.map_or_else(|| "nowhere".to_owned(), |target| clean(&target, None))
+        target.map_or_else(|| "nowhere".to_owned(), |target| clean(&target, key))
     }
 
     /// Counts what an answer held that was not of the documented shape, and logs each kind the first time.

@@ -302,6 +302,7 @@ impl Config {
         one_key_each(&mut layers)?;
         let figment = layers.iter().fold(Figment::new(), |figment, layer| figment.merge(layer));
         let reader = Reader { layers: &layers };
+        reader.sections_are_mappings()?;
         let raw: RawConfig = figment.extract().map_err(|error| reader.structure(&error))?;
         reader.config(raw)
     }
@@ -518,6 +519,29 @@ impl Reader<'_> {
         at.or_else(|| (0..path.len()).rev().find_map(above)).unwrap_or("configuration").to_owned()
     }
 
+    /// serde would take a list for a section, entry by entry.
+    fn sections_are_mappings(&self) -> Result<(), ConfigError> {
+        for (section, value) in self.layers.iter().flat_map(Layer::values) {
+            match (section.as_str(), value) {
+                (_, Value::Array(..)) => return Err(self.error(&[section], "expected a mapping of keys, found a list")),
+                ("polling" | "accounts" | "coins", Value::Dict(_, entries)) => {
+                    for (entry, value) in entries {
+                        let workers = value.find_ref("workers");
+                        for (path, value) in
+                            [(&[section.as_str(), entry][..], Some(value)), (&[section, entry, "workers"], workers)]
+                        {
+                            if matches!(value, Some(Value::Array(..))) {
+                                return Err(self.error(path, "expected a mapping of keys, found a list"));
+                            }
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     fn error(&self, path: &[&str], message: impl fmt::Display) -> ConfigError {
         let owned: KeyPath = path.iter().map(|&key| key.to_owned()).collect();
         ConfigError::new(&self.place(&owned), format!("{}: {message}", path.join(".")))
@@ -531,7 +555,14 @@ impl Reader<'_> {
                 if path.last() != Some(key) {
                     path.push(key.clone());
                 }
-                unknown_key(key, expected)
+                let place = self.place(&path);
+                let message = unknown_key(key, expected);
+                // None of our keys has a digit; the pool's keys have many, and one may stand here by mistake.
+                if key.chars().filter(char::is_ascii_digit).count() >= 4 {
+                    path.pop();
+                    path.push("(not shown)".to_owned());
+                }
+                return ConfigError::new(&place, format!("{}: {message}", path.join(".")));
             }
             Kind::MissingField(key) => {
                 path.push(key.clone().into_owned());

@@ -701,6 +701,8 @@ fn no_error_shows_a_key() {
         "accounts: { farm: { api_key: CANARY and more } }",
         "accounts:\n  farm:\n    api_kye: CANARY\n",
         "accounts:\n  farm: CANARY\n",
+        "accounts:\n  farm: { CANARY }\n",
+        "accounts:\n  farm:\n    CANARY:\n",
         "accounts: CANARY\n",
         "CANARY\n",
         "- CANARY\n",
