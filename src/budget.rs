@@ -16,6 +16,9 @@ use tokio::{
 /// The longest Retry-After that is obeyed.
 pub const MAX_PAUSE: Duration = Duration::from_secs(300);
 
+/// The longest time from one request to the next: a year.
+const LONGEST_SPACING: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// Hands out permissions to make one request.
 #[derive(Debug)]
 pub struct Budget {
@@ -43,7 +46,8 @@ pub struct Permit(#[expect(dead_code, reason = "held for its drop")] OwnedSemaph
 impl Budget {
     /// A budget of so many requests at a time and a second; both above 0.
     pub fn new(concurrency: usize, requests_per_second: f64) -> Self {
-        let spacing = Duration::from_secs_f64(requests_per_second.recip());
+        // However small the rate is, a clock can be asked to wait for it.
+        let spacing = Duration::from_secs_f64(requests_per_second.recip().min(LONGEST_SPACING.as_secs_f64()));
         let now = Instant::now();
         Self {
             in_flight: Arc::new(Semaphore::new(concurrency.min(Semaphore::MAX_PERMITS))),
@@ -60,12 +64,14 @@ impl Budget {
             // Nobody closes the semaphore: were it so, no request could ever be made again.
             Err(_closed) => std::future::pending().await,
         };
-        tokio::time::sleep_until(self.reserve(Instant::now())).await;
-        // The pool may have asked for a pause meanwhile.
-        while let Some(pause) = self.pause_left() {
-            tokio::time::sleep(pause).await;
+        loop {
+            tokio::time::sleep_until(self.reserve(Instant::now())).await;
+            // The pool may have asked for a pause meanwhile; then the queue forms anew behind it, at the even pace.
+            match self.pause_left() {
+                None => return Permit(permit),
+                Some(pause) => tokio::time::sleep(pause).await,
+            }
         }
-        Permit(permit)
     }
 
     /// Takes the next start at or after `now`.
@@ -80,6 +86,8 @@ impl Budget {
     pub fn pause(&self, pause: Duration) {
         let mut pace = self.pace();
         pace.paused_until = pace.paused_until.max(Instant::now() + pause.min(MAX_PAUSE));
+        // Whoever was in a hurry before is not greeted with a burst.
+        pace.next = pace.paused_until + self.burst;
     }
 
     /// How long the pool wants to be left alone yet.
@@ -136,5 +144,37 @@ mod tests {
         budget.pause(Duration::from_secs(1));
         assert_eq!(starts(&budget, 1).await, [300_000]);
         assert_eq!(budget.pause_left(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_ends_without_a_burst() {
+        let budget = Arc::new(Budget::new(100, 4.0));
+        let begin = Instant::now();
+        // Twenty wait already when the pause comes, some of them for their turn of the rate.
+        let waiting: Vec<_> = (0..20)
+            .map(|_| {
+                let budget = budget.clone();
+                tokio::spawn(async move {
+                    drop(budget.acquire().await);
+                    begin.elapsed().as_millis()
+                })
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        budget.pause(Duration::from_secs(7));
+        let mut starts = Vec::new();
+        for start in waiting {
+            starts.push(start.await.unwrap());
+        }
+        starts.sort_unstable();
+        assert_eq!(starts[..8], [0, 0, 0, 0, 250, 500, 750, 1000]);
+        let after: Vec<_> = (0..12).map(|n| 8100 + n * 250).collect();
+        assert_eq!(starts[8..], after);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_smallest_rate_is_a_year_apart() {
+        let budget = Budget::new(1, f64::MIN_POSITIVE);
+        assert_eq!(starts(&budget, 2).await, [0, 365 * 24 * 60 * 60 * 1000]);
     }
 }

@@ -29,29 +29,50 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Polls the pool and serves the metrics (the default)
-    Serve,
+    Serve {
+        /// Flags behind the command.
+        #[command(flatten)]
+        flags: Flags,
+    },
     /// Validates the configuration and prints what will be polled
     Check {
         /// Asks summary_data once for each account and currency, and prints a line for each; exit code 1 if any fails
         #[arg(long)]
         probe: bool,
+        /// Flags behind the command.
+        #[command(flatten)]
+        flags: Flags,
     },
     /// Polls everything once and prints the metrics, fit for node_exporter's textfile collector; exit code 1 if any
     /// endpoint failed
-    Once,
+    Once {
+        /// Flags behind the command.
+        #[command(flatten)]
+        flags: Flags,
+    },
     /// Runs against a simulated pool on this machine: no key, no network, no configuration
-    Demo(Demo),
+    Demo {
+        /// What is simulated.
+        #[command(flatten)]
+        demo: Simulation,
+        /// Flags behind the command.
+        #[command(flatten)]
+        flags: Flags,
+    },
     /// Asks a running exporter whether it is healthy; exit code 0 or 1
     Health {
         /// Where its /-/healthy is; found by the other flags when not given
         #[arg(long, value_name = "URL")]
         url: Option<Url>,
+        /// Flags behind the command.
+        #[command(flatten)]
+        flags: Flags,
     },
 }
 
 /// Flags of `demo`.
 #[derive(Debug, Args)]
-pub struct Demo {
+pub struct Simulation {
     /// How fast the simulated pool's time runs: 1 is real time, 60 an hour in a minute, 0 stands still
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
     pub speed: f64,
@@ -60,30 +81,58 @@ pub struct Demo {
     pub seed: u64,
 }
 
-/// Flags of every command. They may stand before or after it.
-#[derive(Debug, Args)]
+/// Flags of every command. They may stand before or behind it.
+#[derive(Debug, Clone, Default, Args)]
 pub struct Flags {
     /// The configuration file (YAML) [default: none: pool statistics, and accounts from the environment]
-    #[arg(long = "config.file", value_name = "FILE", global = true)]
+    #[arg(long = "config.file", value_name = "FILE")]
     pub config_file: Option<PathBuf>,
     /// Where to listen; may be given several times [default: :10058]
-    #[arg(long = "web.listen-address", value_name = "HOST:PORT", global = true)]
+    #[arg(long = "web.listen-address", value_name = "HOST:PORT")]
     pub listen_addresses: Vec<String>,
     /// The path of the metrics [default: /metrics]
-    #[arg(long = "web.telemetry-path", value_name = "PATH", global = true)]
+    #[arg(long = "web.telemetry-path", value_name = "PATH")]
     pub telemetry_path: Option<String>,
     /// Scrapes answered at a time, 0 for any number; above it 503 [default: 40]
-    #[arg(long = "web.max-requests", value_name = "NUMBER", global = true)]
+    #[arg(long = "web.max-requests", value_name = "NUMBER")]
     pub max_requests: Option<String>,
     /// The least severity that is logged: debug, info, warn, error [default: info]
-    #[arg(long = "log.level", value_name = "LEVEL", global = true)]
+    #[arg(long = "log.level", value_name = "LEVEL")]
     pub log_level: Option<String>,
     /// How a line of the log is written: logfmt, json [default: logfmt]
-    #[arg(long = "log.format", value_name = "FORMAT", global = true)]
+    #[arg(long = "log.format", value_name = "FORMAT")]
     pub log_format: Option<String>,
 }
 
+impl Cli {
+    /// The command, and the flags that stand before and behind it. clap's own global flags would lose the former where
+    /// a flag that may come several times stands in both places.
+    pub fn parts(self) -> (Command, Flags) {
+        let command = self.command.unwrap_or_else(|| Command::Serve { flags: Flags::default() });
+        let (Command::Serve { flags }
+        | Command::Check { flags, .. }
+        | Command::Once { flags }
+        | Command::Demo { flags, .. }
+        | Command::Health { flags, .. }) = &command;
+        let flags = self.flags.and(flags);
+        (command, flags)
+    }
+}
+
 impl Flags {
+    /// Both; what is given later goes over what was given before.
+    fn and(&self, later: &Self) -> Self {
+        let last = |before: &Option<String>, later: &Option<String>| later.clone().or_else(|| before.clone());
+        Self {
+            config_file: later.config_file.clone().or_else(|| self.config_file.clone()),
+            listen_addresses: [&self.listen_addresses[..], &later.listen_addresses].concat(),
+            telemetry_path: last(&self.telemetry_path, &later.telemetry_path),
+            max_requests: last(&self.max_requests, &later.max_requests),
+            log_level: last(&self.log_level, &later.log_level),
+            log_format: last(&self.log_format, &later.log_format),
+        }
+    }
+
     /// What goes over the other layers of the configuration.
     pub fn overrides(&self) -> Overrides {
         Overrides {

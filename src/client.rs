@@ -19,10 +19,11 @@ use reqwest::{
     StatusCode,
     header::{HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER},
 };
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::{
-    budget::Budget,
+    budget::{Budget, Permit},
     clock::Clock,
     config::{Api, ApiKey, RejectRateUnit},
     history::{Income, Payments},
@@ -38,7 +39,8 @@ const KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
 /// How much of the pool's own message is shown, in characters.
 const MESSAGE_CHARACTERS: usize = 200;
 
-/// Why the pool's answer could not be had. The text is for the log: it never holds a key, a body or a URL.
+/// Why the pool's answer could not be had. The text is for the log: it never holds a key, and of the answer only the
+/// pool's own message or a redirect's target, cleaned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FetchError {
     /// No complete answer within `api.timeout`.
@@ -54,10 +56,13 @@ pub enum FetchError {
     #[error("no trusted TLS connection: {0}")]
     Tls(String),
     /// 401 or 403.
-    #[error(
-        "the pool refused the key (HTTP {0}); is it the key of this account, and is this IP address allowed to use it?"
-    )]
-    Auth(u16),
+    #[error("the pool refused {} (HTTP {status}); {}", what_was_refused(*with_key), what_to_check(*with_key))]
+    Auth {
+        /// The status.
+        status: u16,
+        /// Whether a key was sent.
+        with_key: bool,
+    },
     /// 429.
     #[error("the pool says it is asked too often (HTTP 429); lower api.requests_per_second or lengthen the intervals")]
     RateLimited {
@@ -105,7 +110,7 @@ impl FetchError {
             Self::Connect(_) => Reason::Connect,
             Self::Dns(_) => Reason::Dns,
             Self::Tls(_) => Reason::Tls,
-            Self::Auth(_) => Reason::Auth,
+            Self::Auth { .. } => Reason::Auth,
             Self::RateLimited { .. } => Reason::RateLimited,
             Self::Http { status: 500.., .. } => Reason::Http5xx,
             Self::Http { .. } => Reason::Http4xx,
@@ -150,6 +155,18 @@ struct Question<'a> {
     page: Option<(usize, usize)>,
     /// The first day wanted.
     from: Option<Date>,
+}
+
+const fn what_was_refused(with_key: bool) -> &'static str {
+    if with_key { "the key" } else { "to answer" }
+}
+
+const fn what_to_check(with_key: bool) -> &'static str {
+    if with_key {
+        "is it the key of this account, and is this IP address allowed to use it?"
+    } else {
+        "is this IP address blocked?"
+    }
 }
 
 /// The HTTP client could not be made: no trust roots on this machine, for one.
@@ -200,7 +217,8 @@ impl PoolClient {
         let unit = self.api.reject_rate_unit;
         let question = Question::about(Endpoint::Workers, target, key);
         let listing = self.list(question, move |data, anomalies| wire::workers(data, unit, anomalies)).await?;
-        Ok(Workers { reported: listing.reported, list: listing.rows.into_values().collect() })
+        let (reported, pages) = (listing.reported, listing.pages);
+        Ok(Workers { list: listing.rows.into_values().collect(), reported, pages })
     }
 
     /// Income by day, from `from` on; without it, all there is.
@@ -216,7 +234,7 @@ impl PoolClient {
     ) -> Result<Income, FetchError> {
         let question = Question { from, ..Question::about(Endpoint::ProfitHistory, target, key) };
         let listing = self.list(question, wire::profit_history).await?;
-        Ok(Income { unread: listing.unread(), days: listing.rows })
+        Ok(Income { unread: listing.left_out, days: listing.rows, ..Income::default() })
     }
 
     /// Payouts, from `from` on; without it, all there are.
@@ -232,7 +250,7 @@ impl PoolClient {
     ) -> Result<Payments, FetchError> {
         let question = Question { from, ..Question::about(Endpoint::PaymentHistory, target, key) };
         let listing = self.list(question, wire::payment_history).await?;
-        Ok(Payments { unread: listing.unread(), by_id: listing.rows })
+        Ok(Payments { unread: listing.left_out, by_id: listing.rows })
     }
 
     /// Which pool is asked.
@@ -251,27 +269,51 @@ impl PoolClient {
         question: Question<'_>,
         decode: impl Fn(&str, &mut Anomalies) -> Result<Vec<Option<(K, T)>>, wire::ShapeError> + Copy,
     ) -> Result<Listing<K, T>, FetchError> {
-        let fetch = |offset| async move {
+        let fetch = |offset, given_up: CancellationToken| async move {
             let question = Question { page: Some((offset, self.api.page_size)), ..question };
             let page = |answer: &Answer<'_>, anomalies: &mut Anomalies| {
                 Ok(Page { rows: decode(answer.data()?, anomalies)?, total: answer.total(anomalies) })
             };
-            self.ask(question, page).await
+            let permit = tokio::select! {
+                permit = self.budget.acquire() => permit,
+                () = given_up.cancelled() => return Err(FetchError::Incomplete("it was given up".to_owned())),
+            };
+            self.ask_now(permit, question, page).await
         };
         let listing = paging::read_all(fetch, self.api.concurrency).await?;
-        if listing.total_is_wrong() {
-            self.report(&question, &Anomalies::of("total"));
+        if let Some(reported) = listing.reported.filter(|_| listing.total_is_wrong()) {
+            self.telemetry.anomalies(question.endpoint, "total", 1);
+            if self.is_first(question.endpoint, "total") {
+                tracing::warn!(
+                    account = question.target.map(|(target, _)| target.account.as_str()),
+                    currency = question.target.map(|(target, _)| target.currency.as_str()),
+                    endpoint = %question.endpoint,
+                    reported,
+                    received = listing.received(),
+                    "the pool reports another total than it gives rows; what came is shown (further cases are only counted)",
+                );
+            }
         }
         Ok(listing)
     }
 
-    /// Makes one request and decodes its answer; counts both, and what was odd about them.
+    /// Waits for the budget, and asks.
     async fn ask<T>(
         &self,
         question: Question<'_>,
         decode: impl Fn(&Answer<'_>, &mut Anomalies) -> Result<T, wire::ShapeError>,
     ) -> Result<T, FetchError> {
         let permit = self.budget.acquire().await;
+        self.ask_now(permit, question, decode).await
+    }
+
+    /// Makes one request and decodes its answer; counts both, and what was odd about them.
+    async fn ask_now<T>(
+        &self,
+        permit: Permit,
+        question: Question<'_>,
+        decode: impl Fn(&Answer<'_>, &mut Anomalies) -> Result<T, wire::ShapeError>,
+    ) -> Result<T, FetchError> {
         let begin = Instant::now();
         let mut status = None;
         let body = self.send(&question, &mut status).await;
@@ -313,7 +355,8 @@ impl PoolClient {
         let mut request = self.http.get(self.url(question));
         if let Some((_, key)) = question.target {
             // The configuration has made sure that the key fits a header.
-            let mut value = HeaderValue::from_str(key.expose()).map_err(|_| FetchError::Auth(0))?;
+            let mut value = HeaderValue::from_str(key.expose())
+                .map_err(|_| FetchError::Connect("the key does not fit into a header".to_owned()))?;
             value.set_sensitive(true);
             request = request.header(KEY_HEADER, value);
         }
@@ -322,7 +365,7 @@ impl PoolClient {
         *status = Some(code);
         match code.as_u16() {
             200..=299 => {}
-            401 | 403 => return Err(FetchError::Auth(code.as_u16())),
+            status @ (401 | 403) => return Err(FetchError::Auth { status, with_key: question.target.is_some() }),
             429 => return Err(FetchError::RateLimited { retry_after: self.retry_after(response.headers()) }),
             status @ 400.. => {
                 return Err(FetchError::Http { status, retry_after: self.retry_after(response.headers()) });
@@ -396,41 +439,36 @@ impl PoolClient {
             .get(LOCATION)
             .and_then(|value| value.to_str().ok())
             .and_then(|text| self.api.base_url.join(text).ok())
-            .map(|url| format!("{}://{}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path()));
+            .map(|url| format!("{}{}", url.origin().ascii_serialization(), url.path()));
         target.map_or_else(|| "nowhere".to_owned(), |target| clean(&target, key))
     }
 
     /// Counts what an answer held that was not of the documented shape, and logs each kind the first time.
     fn report(&self, question: &Question<'_>, anomalies: &Anomalies) {
+        let account = question.target.map(|(target, _)| target.account.as_str());
+        let currency = question.target.map(|(target, _)| target.currency.as_str());
+        let endpoint = question.endpoint;
         for (field, count) in anomalies.counts() {
-            self.telemetry.anomalies(question.endpoint, field, count);
-            let first = self.logged.lock().unwrap_or_else(PoisonError::into_inner).insert((question.endpoint, field));
-            if first {
+            self.telemetry.anomalies(endpoint, field, count);
+            if self.is_first(endpoint, field) {
                 tracing::warn!(
-                    endpoint = %question.endpoint,
-                    account = question.target.map(|(target, _)| target.account.as_str()),
-                    currency = question.target.map(|(target, _)| target.currency.as_str()),
-                    field,
-                    count,
-                    "a field of the pool's answer is not as documented; its value is left out \
-                     (further ones are only counted)",
+                    account, currency, %endpoint, field, count,
+                    "a field of the answer is not as documented; its value is left out (further ones are only counted)",
                 );
             }
         }
-        if anomalies.reject_rate_above_one() && self.api.reject_rate_unit == RejectRateUnit::Ratio {
-            let first = self
-                .logged
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert((question.endpoint, "reject_rate above 1"));
-            if first {
-                tracing::warn!(
-                    endpoint = %question.endpoint,
-                    account = question.target.map(|(target, _)| target.account.as_str()),
-                    "a reject_rate is above 1, so the pool tells it in percent: set api.reject_rate_unit: percent",
-                );
-            }
+        let percent = anomalies.reject_rate_above_one() && self.api.reject_rate_unit == RejectRateUnit::Ratio;
+        if percent && self.is_first(endpoint, "reject_rate above 1") {
+            tracing::warn!(
+                account, currency, %endpoint,
+                "a reject_rate is above 1, so the pool tells it in percent: set api.reject_rate_unit: percent",
+            );
         }
+    }
+
+    /// Whether this was not logged yet; from now on it was.
+    fn is_first(&self, endpoint: Endpoint, what: &'static str) -> bool {
+        self.logged.lock().unwrap_or_else(PoisonError::into_inner).insert((endpoint, what))
     }
 }
 

@@ -32,6 +32,15 @@ impl Clock {
         Self { simulated: Some(Simulated { began: Instant::now(), at, speed }) }
     }
 
+    /// How long it really takes until this clock shows `at`; zero when it is past, `None` when it will never be.
+    pub fn until(&self, at: Timestamp) -> Option<Duration> {
+        let wait = Duration::try_from(at.duration_since(self.now())).unwrap_or_default();
+        match self.simulated {
+            None => Some(wait),
+            Some(Simulated { speed, .. }) => Duration::try_from_secs_f64(wait.as_secs_f64() / speed).ok(),
+        }
+    }
+
     /// The time now.
     pub fn now(&self) -> Timestamp {
         match self.simulated {

@@ -83,7 +83,7 @@ pub async fn serve(flags: &Flags) -> Result<(), Failure> {
 /// # Errors
 ///
 /// [`Failure`].
-pub async fn demo(flags: &Flags, demo: &cli::Demo) -> Result<(), Failure> {
+pub async fn demo(flags: &Flags, demo: &cli::Simulation) -> Result<(), Failure> {
     if flags.config_file.is_some() {
         return Err(Failure::Usage("demo brings its own configuration; leave --config.file out".to_owned()));
     }
@@ -111,7 +111,8 @@ pub async fn demo(flags: &Flags, demo: &cli::Demo) -> Result<(), Failure> {
     let serving = tokio::spawn(server::serve(pool_listener, pool.router(), shutdown.clone()));
     let exporter = Exporter::new(config, clock).map_err(Failure::running)?;
     exporter.run(listeners, shutdown).await.map_err(Failure::running)?;
-    let _ = tokio::time::timeout(server::DRAIN_TIMEOUT, serving).await;
+    // Whoever asks the simulated pool yet has had as long as the exporter took to stop.
+    serving.abort();
     Ok(())
 }
 
@@ -295,6 +296,22 @@ fn stop_on_signals() -> Result<CancellationToken, Failure> {
         std::process::exit(1);
     });
     Ok(shutdown)
+}
+
+/// A command that ends by itself, unless a signal ends it before. As the first process of a container nothing else
+/// would.
+///
+/// # Errors
+///
+/// The command's own; `Running` when a signal came.
+pub async fn unless_stopped(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let mut terminate = tokio::signal::unix::signal(SignalKind::terminate()).map_err(Failure::running)?;
+    let mut interrupt = tokio::signal::unix::signal(SignalKind::interrupt()).map_err(Failure::running)?;
+    tokio::select! {
+        result = command => result,
+        _ = terminate.recv() => Err(Failure::Running("stopped by SIGTERM before the end".to_owned())),
+        _ = interrupt.recv() => Err(Failure::Running("stopped by SIGINT before the end".to_owned())),
+    }
 }
 
 /// Starts the log, on standard error, with what is unwise in the configuration. Libraries are heard from warnings on

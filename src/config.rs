@@ -611,6 +611,12 @@ impl Reader<'_> {
         self.read(path, text, "a duration such as 15s, 5m or 1h30m", units::duration)
     }
 
+    /// A currency that is a key. Only capitals: were `btc` a key, too, the layers could not go over each other.
+    fn currency_key(&self, path: &[&str], text: &str) -> Result<Currency, ConfigError> {
+        let exact = |text: &str| Currency::ALL.into_iter().find(|currency| currency.as_str() == text);
+        self.read(path, text, "a currency of the pool, in capitals: BTC, BCH or LTC", exact)
+    }
+
     fn currency(&self, path: &[&str], text: &str) -> Result<Currency, ConfigError> {
         self.read(path, text, "a currency of the pool: BTC, BCH or LTC", |text| text.parse().ok())
     }
@@ -625,7 +631,7 @@ impl Reader<'_> {
         }
         let mut block_subsidies = BTreeMap::new();
         for (coin, RawCoin { block_subsidy }) in &raw.coins {
-            let currency = self.currency(&["coins", coin], coin)?;
+            let currency = self.currency_key(&["coins", coin], coin)?;
             let expected = "a number of coins above 0";
             let parse = |text: &str| text.parse().ok().filter(|&n: &f64| n.is_finite() && n > 0.0);
             let subsidy = self.read(&["coins", coin, "block_subsidy"], block_subsidy, expected, parse)?;
@@ -803,7 +809,7 @@ impl Reader<'_> {
         let mut expected_hashrate = BTreeMap::new();
         for (coin, text) in &raw.expected_hashrate {
             let path = ["accounts", name, "expected_hashrate", coin];
-            let currency = self.currency(&path, coin)?;
+            let currency = self.currency_key(&path, coin)?;
             if !currencies.contains(&currency) {
                 return Err(
                     self.error(&path, format!("{currency} is not among the account's currencies; add it there"))

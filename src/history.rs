@@ -11,12 +11,15 @@ use crate::model::{Coins, Hashrate, Id, UnixSeconds};
 
 /// Rows of which only the newest still change, so that they need not all be read each time.
 pub trait History: Clone {
-    /// Takes up the rows of a later, partial read: what is over seldom changes, but it may be corrected.
-    fn merge(&mut self, newer: Self);
+    /// Takes up a later read of the rows from a day on: new ones, corrected ones, and that some are there no more.
+    fn merge(&mut self, from: Date, newer: Self);
 
     /// From which day on to read next time so that every row that may still change is read again; `None` when only a
     /// complete read will do: there is nothing yet, or something that could not be read.
-    fn resume_from(&self) -> Option<Date>;
+    fn resume_from(&self, today: Date) -> Option<Date>;
+
+    /// Notes the pool's day on which the read began: rows of that day were not final then.
+    fn read_on(&mut self, today: Date);
 }
 
 /// One row of `profit_history`.
@@ -64,8 +67,10 @@ impl Period {
 pub struct Income {
     /// The rows, by day.
     pub days: BTreeMap<Date, IncomeDay>,
-    /// Rows that the pool holds and that are not in `days`: without a readable date, or withheld.
+    /// Rows that came without a readable date.
     pub unread: u64,
+    /// The pool's day on which the last read began.
+    pub read_on: Date,
 }
 
 impl Income {
@@ -74,14 +79,21 @@ impl Income {
         self.days.get(&today)
     }
 
-    /// The newest day that is over. Unknown while an unread row might be a newer one.
+    /// The newest day that is over. Unknown while an unread row might be a newer one, and between midnight and the next
+    /// read: the row that there is then is of a day that was still running.
     pub fn last_day(&self, today: Date) -> Option<&IncomeDay> {
         let (date, day) = self.days.range(..today).next_back()?;
         let nothing_newer = self.unread == 0 || date.tomorrow().is_ok_and(|next| next == today);
-        nothing_newer.then_some(day)
+        (nothing_newer && self.is_final(day)).then_some(day)
     }
 
-    /// What the period's days brought. A day without a row adds nothing.
+    /// Whether a day was over when its row was read.
+    fn is_final(&self, day: &IncomeDay) -> bool {
+        day.date < self.read_on
+    }
+
+    /// What the period's days brought. A day without a row adds nothing; one that was still running when it was read
+    /// makes the sum unknown.
     pub fn sum(&self, period: Period, today: Date) -> Option<Coins> {
         if self.unread > 0 {
             return None;
@@ -91,28 +103,42 @@ impl Income {
             Period::Month => today.checked_sub(30.days()).ok()?,
             Period::All => Date::MIN,
         };
-        self.days.range(first..today).try_fold(Coins::default(), |sum, (_, day)| sum.checked_add(day.total?))
+        self.days
+            .range(first..today)
+            .try_fold(Coins::default(), |sum, (_, day)| sum.checked_add(day.total.filter(|_| self.is_final(day))?))
     }
 }
 
 impl History for Income {
-    fn merge(&mut self, newer: Self) {
+    fn merge(&mut self, from: Date, newer: Self) {
+        self.days.retain(|&date, _| !is_surely_within(date, from));
         self.days.extend(newer.days);
         self.unread += newer.unread;
     }
 
-    fn resume_from(&self) -> Option<Date> {
+    fn resume_from(&self, today: Date) -> Option<Date> {
         if self.unread > 0 || self.days.values().any(|day| day.total.is_none()) {
             return None;
         }
-        let newest = *self.days.keys().next_back()?;
+        // A row of a day that is yet to come must not hide today's.
+        let newest = *self.days.range(..=today).next_back()?.0;
         newest.checked_sub(RESUME_OVERLAP_DAYS.days()).ok()
+    }
+
+    fn read_on(&mut self, today: Date) {
+        self.read_on = today;
     }
 }
 
 /// How many days before the newest row a partial read begins: enough for a wrong idea of when the pool's day begins
 /// (a day at most either way), and for a `from` that the pool takes as exclusive.
 const RESUME_OVERLAP_DAYS: i32 = 3;
+
+/// Whether a read from a day on must have brought a row of that date, if there is one: there is a day of doubt, because
+/// `from` may be exclusive, and because a payment's day depends on when the pool's day begins.
+fn is_surely_within(date: Date, from: Date) -> bool {
+    from.checked_add(1.day()).is_ok_and(|doubtful| date > doubtful)
+}
 
 /// Where a payout went. Held only to see whether it changed: it cannot be printed, and nothing exports it.
 #[derive(Clone, PartialEq, Eq)]
@@ -142,12 +168,19 @@ pub struct Payment {
     pub address: Option<PayoutAddress>,
 }
 
+impl Payment {
+    /// The day of it, in UTC.
+    fn date(&self) -> Option<Date> {
+        Some(Offset::UTC.to_datetime(Timestamp::from_second(self.created?.0).ok()?).date())
+    }
+}
+
 /// The answer of `payment_history`, or several answers merged.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Payments {
     /// The rows, by the pool's `payment_id`.
     pub by_id: BTreeMap<Id, Payment>,
-    /// Rows that the pool holds and that are not in `by_id`: without an id, or withheld.
+    /// Rows that came without a readable id.
     pub unread: u64,
 }
 
@@ -189,19 +222,23 @@ impl Payments {
 }
 
 impl History for Payments {
-    fn merge(&mut self, newer: Self) {
+    fn merge(&mut self, from: Date, newer: Self) {
+        self.by_id.retain(|_, payment| !payment.date().is_some_and(|date| is_surely_within(date, from)));
         self.by_id.extend(newer.by_id);
         self.unread += newer.unread;
     }
 
-    fn resume_from(&self) -> Option<Date> {
+    fn resume_from(&self, today: Date) -> Option<Date> {
         let incomplete = |payment: &Payment| payment.amount.is_none() || payment.created.is_none();
         if self.unread > 0 || self.by_id.values().any(incomplete) {
             return None;
         }
-        let newest = self.by_id.values().filter_map(|payment| payment.created).max()?;
-        let date = Offset::UTC.to_datetime(Timestamp::from_second(newest.0).ok()?).date();
-        date.checked_sub(RESUME_OVERLAP_DAYS.days()).ok()
+        let newest = self.by_id.values().filter_map(Payment::date).max()?;
+        newest.min(today).checked_sub(RESUME_OVERLAP_DAYS.days()).ok()
+    }
+
+    fn read_on(&mut self, _: Date) {
+        // A payment is final when it is made.
     }
 }
 

@@ -16,13 +16,14 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return complain(&Failure::Running(format!("the runtime cannot be started: {error}"))),
     };
+    let (command, flags) = cli.parts();
     let result = runtime.block_on(async {
-        match cli.command.unwrap_or(Command::Serve) {
-            Command::Serve => commands::serve(&cli.flags).await,
-            Command::Check { probe } => commands::check(&cli.flags, probe).await,
-            Command::Once => commands::once(&cli.flags).await,
-            Command::Demo(demo) => commands::demo(&cli.flags, &demo).await,
-            Command::Health { url } => commands::health(&cli.flags, url).await,
+        match command {
+            Command::Serve { .. } => commands::serve(&flags).await,
+            Command::Check { probe, .. } => commands::unless_stopped(commands::check(&flags, probe)).await,
+            Command::Once { .. } => commands::unless_stopped(commands::once(&flags)).await,
+            Command::Demo { demo, .. } => commands::demo(&flags, &demo).await,
+            Command::Health { url, .. } => commands::unless_stopped(commands::health(&flags, url)).await,
         }
     });
     // A name that is being resolved cannot be interrupted, and must not hold up the end.

@@ -447,4 +447,6 @@ pub struct Workers {
     pub list: Vec<Worker>,
     /// How many the pool says there are.
     pub reported: Option<u64>,
+    /// How many pages the list came in.
+    pub pages: usize,
 }

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::civil::Date;
+use jiff::{Timestamp, civil::Date};
 use tokio::{
     task::JoinSet,
     time::{Interval, MissedTickBehavior},
@@ -19,13 +19,16 @@ use crate::{
     client::{FetchError, PoolClient},
     clock::Clock,
     config::{ApiKey, Cadence, Config},
-    history::History,
-    model::{Endpoint, Target},
+    history::{History, day_start, pool_day},
+    model::{Endpoint, Target, Workers},
     store::{Failure, Slot, Store, TargetSlots},
 };
 
 /// How long a complete read of a history holds; between two, only the days that may still change are read.
 const COMPLETE_READ_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Over how long the reads after the pool's midnight are spread.
+const MIDNIGHT_SPREAD: Duration = Duration::from_secs(30);
 
 /// Polls the pool into the store.
 #[derive(Debug)]
@@ -82,7 +85,11 @@ impl Poller {
                 let mut ticks = ticks(phase, cadence.interval);
                 job.poll(&poller).await;
                 loop {
-                    ticks.tick().await;
+                    tokio::select! {
+                        _ = ticks.tick() => {}
+                        // At midnight a running day becomes the last one, and its final figures are wanted soon.
+                        () = poller.after_midnight(phase), if job.endpoint == Endpoint::ProfitHistory => {}
+                    }
                     // While the pool wants to be left alone nobody asks; the first tick after that does.
                     if poller.client.pause_left().is_none() {
                         job.poll(&poller).await;
@@ -113,6 +120,24 @@ impl Poller {
             }
         }
         jobs
+    }
+
+    /// The pool's calendar day.
+    fn today(&self) -> Date {
+        pool_day(self.clock.now(), self.config.api.day_utc_offset)
+    }
+
+    /// Waits until a little after the pool's next midnight: the accounts' places in the interval spread over a minute.
+    async fn after_midnight(&self, phase: Duration) {
+        let midnight = self.today().tomorrow().ok().and_then(|day| day_start(day, self.config.api.day_utc_offset));
+        let midnight = midnight.and_then(|at| Timestamp::from_second(at.0).ok());
+        match midnight.and_then(|midnight| self.clock.until(midnight)) {
+            Some(wait) => {
+                let place = phase.div_duration_f64(self.config.polling.history.interval);
+                tokio::time::sleep(wait + Duration::from_secs(1) + MIDNIGHT_SPREAD.mul_f64(place)).await;
+            }
+            None => std::future::pending().await,
+        }
     }
 
     fn cadence(&self, endpoint: Endpoint) -> Cadence {
@@ -175,12 +200,12 @@ impl Job {
             }
             Endpoint::ProfitHistory => {
                 let read = |from| client.profit_history(target, key, from);
-                let poll = read_on(&mut self.complete_read, &slots.income, read);
+                let poll = read_on(&mut self.complete_read, &slots.income, poller.today(), read);
                 poller.record(&slots.income, self.endpoint, whose, poll).await;
             }
             Endpoint::PaymentHistory => {
                 let read = |from| client.payment_history(target, key, from);
-                let poll = read_on(&mut self.complete_read, &slots.payments, read);
+                let poll = read_on(&mut self.complete_read, &slots.payments, poller.today(), read);
                 poller.record(&slots.payments, self.endpoint, whose, poll).await;
             }
         }
@@ -192,20 +217,26 @@ impl Job {
 async fn read_on<H: History, Reading: Future<Output = Result<H, FetchError>>>(
     complete_read: &mut Option<Instant>,
     slot: &Slot<H>,
+    today: Date,
     read: impl FnOnce(Option<Date>) -> Reading,
 ) -> Result<H, FetchError> {
     let known = slot.snapshot().good.map(|good| good.value);
-    let resume = resume_day(*complete_read, Instant::now(), known.as_ref().and_then(|known| known.resume_from()));
-    if let (Some(from), Some(known)) = (resume, known) {
-        let newer = read(Some(from)).await?;
-        let mut history = H::clone(&known);
-        history.merge(newer);
-        Ok(history)
-    } else {
-        let history = read(None).await?;
-        *complete_read = Some(Instant::now());
-        Ok(history)
-    }
+    let resume = known.as_ref().and_then(|known| known.resume_from(today));
+    let mut history = match (resume_day(*complete_read, Instant::now(), resume), known) {
+        (Some(from), Some(known)) => {
+            let newer = read(Some(from)).await?;
+            let mut history = H::clone(&known);
+            history.merge(from, newer);
+            history
+        }
+        _ => {
+            let history = read(None).await?;
+            *complete_read = Some(Instant::now());
+            history
+        }
+    };
+    history.read_on(today);
+    Ok(history)
 }
 
 /// The day to read on from; `None` while the last complete read is a day ago, or there was none, or the history itself
@@ -234,12 +265,11 @@ pub struct Demand {
 }
 
 impl Demand {
-    /// Reckons with the workers that are known to the store, and with one page where none are known yet.
+    /// Reckons with the pages that each list of workers came in last, and with one where none came yet.
     pub fn of(config: &Config, store: &Store) -> Self {
-        let pages = |workers: &Slot<crate::model::Workers>| {
+        let pages = |workers: &Slot<Workers>| {
             let good = workers.snapshot().good;
-            let workers = good.map_or(0, |good| good.value.list.len());
-            workers.div_ceil(config.api.page_size).max(1) as u64
+            good.map_or(1, |good| good.value.pages.max(1) as u64)
         };
         let (mut live, mut history) = (1, 0);
         for slots in store.targets.values() {
@@ -262,15 +292,14 @@ impl Demand {
         let history = config.polling.history.interval;
         let factor = self.per_second / allowed;
         let longer = Duration::from_secs((live.as_secs_f64() * factor).ceil() as u64);
+        let needed = self.per_second.ceil();
+        let rate = if needed <= 1000.0 { format!("api.requests_per_second to {needed}, or ") } else { String::new() };
         Some(format!(
             "polling needs {} requests every {live:?} and {} every {history:?}, {:.1} a second, but \
              api.requests_per_second allows {allowed}: data will be older than the interval. Set \
-             api.requests_per_second to {:.0}, or polling.live.interval to {longer:?} (and polling.history.interval \
-             and the stale_after of both in proportion), or raise api.page_size, or poll fewer accounts here (shard)",
-            self.live,
-            self.history,
-            self.per_second,
-            self.per_second.ceil(),
+             {rate}polling.live.interval to {longer:?} (and polling.history.interval and the stale_after of both in \
+             proportion), or raise api.page_size, or poll fewer accounts here (shard)",
+            self.live, self.history, self.per_second,
         ))
     }
 }

@@ -8,12 +8,10 @@
 //! A page that comes short leaves a gap, which is filled afterwards. When rows are missing at the end, or `total` moved
 //! meanwhile, the list shifted under the reading hands: it is read once more.
 
-use std::{
-    collections::BTreeMap,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::collections::BTreeMap;
 
 use futures_util::stream::{self, StreamExt as _};
+use tokio_util::sync::CancellationToken;
 
 use super::FetchError;
 
@@ -38,11 +36,13 @@ pub struct Listing<K, T> {
     pub reported: Option<u64>,
     /// Rows without a readable identity.
     pub left_out: u64,
+    /// How many pages it took.
+    pub pages: usize,
 }
 
 impl<K: Ord, T> Listing<K, T> {
     /// Rows that came, readable or not.
-    fn received(&self) -> u64 {
+    pub fn received(&self) -> u64 {
         self.rows.len() as u64 + self.left_out
     }
 
@@ -55,14 +55,10 @@ impl<K: Ord, T> Listing<K, T> {
     pub fn total_is_wrong(&self) -> bool {
         self.reported.is_some_and(|reported| self.received() != reported)
     }
-
-    /// Rows that the pool holds and that are not in `rows`.
-    pub fn unread(&self) -> u64 {
-        self.reported.unwrap_or(0).max(self.received()) - self.rows.len() as u64
-    }
 }
 
-/// Reads every page. `fetch` is given the offset; so many pages as `concurrency` are asked for side by side.
+/// Reads every page. `fetch` is given the offset, and a token: once that is cancelled, a page that was not asked for yet
+/// need not be asked for any more. So many pages as `concurrency` are asked for side by side.
 ///
 /// # Errors
 ///
@@ -70,7 +66,7 @@ impl<K: Ord, T> Listing<K, T> {
 pub async fn read_all<K, T, Fetch, Pages>(fetch: Fetch, concurrency: usize) -> Result<Listing<K, T>, FetchError>
 where
     K: Ord,
-    Fetch: Fn(usize) -> Pages,
+    Fetch: Fn(usize, CancellationToken) -> Pages,
     Pages: Future<Output = Result<Page<K, T>, FetchError>>,
 {
     let pass = Pass::read(&fetch, concurrency).await?;
@@ -85,7 +81,6 @@ struct Pass<K, T> {
     listing: Listing<K, T>,
     /// Ranges of offsets whose rows came, by their beginning.
     covered: BTreeMap<usize, usize>,
-    pages: usize,
     total_moved: bool,
 }
 
@@ -99,12 +94,12 @@ enum Brought {
 impl<K: Ord, T> Pass<K, T> {
     async fn read<Fetch, Pages>(fetch: &Fetch, concurrency: usize) -> Result<Self, FetchError>
     where
-        Fetch: Fn(usize) -> Pages,
+        Fetch: Fn(usize, CancellationToken) -> Pages,
         Pages: Future<Output = Result<Page<K, T>, FetchError>>,
     {
-        let listing = Listing { rows: BTreeMap::new(), reported: None, left_out: 0 };
-        let mut pass = Self { listing, covered: BTreeMap::new(), pages: 0, total_moved: false };
-        let first = fetch(0).await?;
+        let listing = Listing { rows: BTreeMap::new(), reported: None, left_out: 0, pages: 0 };
+        let mut pass = Self { listing, covered: BTreeMap::new(), total_moved: false };
+        let first = fetch(0, CancellationToken::new()).await?;
         let stride = first.rows.len();
         let mut brought = pass.take(0, first)?;
         if brought == Brought::Rows && pass.listing.is_short() {
@@ -113,7 +108,7 @@ impl<K: Ord, T> Pass<K, T> {
         // What is left: gaps, or everything when the total is not told or is proven wrong.
         while brought == Brought::Rows {
             let Some(offset) = pass.next_offset() else { break };
-            let page = fetch(offset).await.map_err(|error| incomplete(offset, &error))?;
+            let page = fetch(offset, CancellationToken::new()).await.map_err(|error| incomplete(offset, &error))?;
             brought = pass.take(offset, page)?;
         }
         Ok(pass)
@@ -127,26 +122,29 @@ impl<K: Ord, T> Pass<K, T> {
         concurrency: usize,
     ) -> Result<Brought, FetchError>
     where
-        Fetch: Fn(usize) -> Pages,
+        Fetch: Fn(usize, CancellationToken) -> Pages,
         Pages: Future<Output = Result<Page<K, T>, FetchError>>,
     {
         let total = self.listing.reported.and_then(|total| usize::try_from(total).ok()).unwrap_or(usize::MAX);
-        let enough = AtomicBool::new(false);
+        let enough = CancellationToken::new();
         let offsets = (1..MAX_PAGES)
             .map_while(|page| stride.checked_mul(page).filter(|&offset| offset < total))
-            .take_while(|_| !enough.load(Ordering::Relaxed));
-        let pages = stream::iter(offsets).map(|offset| async move { (offset, fetch(offset).await) });
+            .take_while(|_| !enough.is_cancelled());
+        let pages = stream::iter(offsets).map(|offset| {
+            let page = fetch(offset, enough.clone());
+            async move { (offset, page.await) }
+        });
         let mut pages = std::pin::pin!(pages.buffered(concurrency));
         let mut result = Ok(Brought::Rows);
-        // Once there is enough, or something failed, no further page is asked for; but those under way are waited for,
-        // so that every request made is a request counted.
+        // Once there is enough, or something failed, no further page is asked for; but requests that were sent are waited
+        // for, so that every request made is a request counted.
         while let Some((offset, page)) = pages.next().await {
             if result != Ok(Brought::Rows) {
                 continue;
             }
             result = page.map_err(|error| incomplete(offset, &error)).and_then(|page| self.take(offset, page));
             if result != Ok(Brought::Rows) {
-                enough.store(true, Ordering::Relaxed);
+                enough.cancel();
             }
         }
         result
@@ -154,23 +152,28 @@ impl<K: Ord, T> Pass<K, T> {
 
     /// Takes a page's rows.
     fn take(&mut self, offset: usize, page: Page<K, T>) -> Result<Brought, FetchError> {
-        self.pages += 1;
-        if self.pages > MAX_PAGES {
+        self.listing.pages += 1;
+        if self.listing.pages > MAX_PAGES {
             return Err(FetchError::Incomplete(format!("it does not end within {MAX_PAGES} pages")));
         }
         self.total_moved |= offset > 0 && page.total.is_some() && page.total != self.listing.reported;
         self.listing.reported = page.total.or(self.listing.reported);
-        self.covered.insert(offset, offset.saturating_add(page.rows.len()));
         let known = self.listing.rows.len();
+        // Rows that nobody can tell apart are taken for new ones where none were yet.
+        let beyond = self.covered.values().all(|&until| until <= offset);
+        self.covered.insert(offset, offset.saturating_add(page.rows.len()));
+        let mut unknown = 0;
         for row in page.rows {
             match row {
                 Some((identity, row)) => {
                     self.listing.rows.insert(identity, row);
                 }
-                None => self.listing.left_out += 1,
+                None => unknown += 1,
             }
         }
-        Ok(if self.listing.rows.len() > known { Brought::Rows } else { Brought::NothingNew })
+        self.listing.left_out += unknown;
+        let new = self.listing.rows.len() > known || (unknown > 0 && beyond);
+        Ok(if new { Brought::Rows } else { Brought::NothingNew })
     }
 
     /// Where to read on: at the first gap, or behind everything while the end is not known. `None`: the end is reached.

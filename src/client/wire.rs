@@ -22,6 +22,9 @@ use crate::{
 /// The longest worker's name that is kept, in characters.
 pub const MAX_NAME_CHARACTERS: usize = 128;
 
+/// The most rows that a page may have: as many as can be asked for at once.
+const MAX_ROWS: usize = 10_000;
+
 const ENVELOPE: [&str; 6] = ["status", "data", "total", "message", "error", "msg"];
 const COIN: [&str; 5] = ["miners", "fee", "poolHs", "networkHs", "networkDiff"];
 const COINS: [&str; 3] = ["BTC", "BCH", "LTC"];
@@ -60,13 +63,6 @@ pub struct Anomalies {
 }
 
 impl Anomalies {
-    /// One anomaly of one field.
-    pub fn of(field: &'static str) -> Self {
-        let mut anomalies = Self::default();
-        anomalies.add(field);
-        anomalies
-    }
-
     fn add(&mut self, field: &'static str) {
         match self.counts.iter_mut().find(|(name, _)| *name == field) {
             Some((_, count)) => *count += 1,
@@ -158,20 +154,22 @@ pub fn open(text: &str) -> Result<Answer<'_>, OpenError> {
         }));
     }
     let envelope = object(text, &ENVELOPE, "the answer").map_err(OpenError::Shape)?;
-    match envelope.field(0) {
-        Field::Text(status) if status == "OK" => Ok(Answer(envelope)),
-        Field::Text(status) => {
-            let words = [3, 4, 5, 1].into_iter().find_map(|index| match envelope.field(index) {
-                Field::Text(words) if !words.is_empty() => Some(words),
-                _ => None,
-            });
-            Err(OpenError::Api(match words {
-                Some(words) => format!("status {status}: {words}"),
-                None => format!("status {status}, without a message"),
-            }))
-        }
-        other => Err(OpenError::Shape(ShapeError::at("status", "a string", other.kind()))),
-    }
+    let status = match envelope.field(0) {
+        Field::Text(status) if status == "OK" => return Ok(Answer(envelope)),
+        Field::Text(status) => Some(status),
+        Field::Other => Some(Cow::Borrowed(envelope.raw(0).unwrap_or_default())),
+        Field::Missing | Field::Null => None,
+    };
+    let words = [3, 4, 5, 1].into_iter().find_map(|index| match envelope.field(index) {
+        Field::Text(words) if !words.is_empty() => Some(words),
+        _ => None,
+    });
+    Err(match (status, words) {
+        (Some(status), Some(words)) => OpenError::Api(format!("status {status}: {words}")),
+        (Some(status), None) => OpenError::Api(format!("status {status}, without a message")),
+        (None, Some(words)) => OpenError::Api(format!("no status: {words}")),
+        (None, None) => OpenError::Shape(ShapeError::at("status", "a string", "none")),
+    })
 }
 
 /// `main_stat`.
@@ -286,7 +284,7 @@ pub fn workers(
             reject_ratio,
             // PHP's word for "never" is 0.
             last_active: row
-                .read(6, anomalies, |text| if text == "0" { Some(None) } else { time(text).map(Some) })
+                .read(6, anomalies, |text| if text.trim() == "0" { Some(None) } else { time(text).map(Some) })
                 .flatten(),
             active: row.read(7, anomalies, status),
         };
@@ -305,6 +303,7 @@ fn windows<const N: usize>(object: &Object<'_, N>, first: usize, anomalies: &mut
 
 /// A finite number that is not negative; nothing that the pool tells can be.
 fn figure(text: &str) -> Option<f64> {
+    let text = text.trim();
     // Rust reads "inf" and "nan" as numbers, too.
     let begins = text.trim_start_matches('+').starts_with(|c: char| c.is_ascii_digit() || c == '.');
     text.parse().ok().filter(|&number: &f64| begins && number.is_finite())
@@ -324,10 +323,10 @@ fn count(text: &str) -> Option<u64> {
 
 fn coins(text: &str) -> Option<Coins> {
     figure(text)?;
-    Coins::parse(text)
+    Coins::parse(text.trim())
 }
 
-/// Unix seconds; anything past the year 9999 is milliseconds.
+/// Unix seconds. A figure past the year 9999 is refused: it is in milliseconds, or nonsense.
 fn time(text: &str) -> Option<UnixSeconds> {
     const YEAR_10000: i64 = 253_402_300_800;
     let seconds = i64::try_from(count(text)?).ok()?;
@@ -343,7 +342,7 @@ fn date(text: &str) -> Option<Date> {
 
 /// `worker_status`: the documented digits, and the words of the pool's upstream and of its newer back end.
 fn status(text: &str) -> Option<bool> {
-    match text.to_ascii_lowercase().as_str() {
+    match text.trim().to_ascii_lowercase().as_str() {
         "1" | "active" | "online" => Some(true),
         "0" | "unactive" | "inactive" | "offline" | "dead" => Some(false),
         _ => None,
@@ -363,18 +362,7 @@ enum Field<'a> {
     /// A string's contents, or a number as it is written.
     Text(Cow<'a, str>),
     /// A truth, a list or an object.
-    Other(&'static str),
-}
-
-impl Field<'_> {
-    const fn kind(&self) -> &'static str {
-        match self {
-            Self::Missing => "nothing",
-            Self::Null => "null",
-            Self::Text(_) => "a figure or text",
-            Self::Other(kind) => kind,
-        }
-    }
+    Other,
 }
 
 /// The fields of a JSON object that have known names, as raw text.
@@ -399,9 +387,7 @@ impl<'a, const N: usize> Object<'a, N> {
             [b'"', inner @ .., b'"'] if !inner.contains(&b'\\') => Field::Text(Cow::Borrowed(&raw[1..raw.len() - 1])),
             [b'"', ..] => Field::Text(Cow::Owned(unescape(raw))),
             [b'n', ..] => Field::Null,
-            [b't' | b'f', ..] => Field::Other("true or false"),
-            [b'[', ..] => Field::Other("a list"),
-            [b'{', ..] => Field::Other("an object"),
+            [b't' | b'f' | b'[' | b'{', ..] => Field::Other,
             _ => Field::Text(Cow::Borrowed(raw)),
         }
     }
@@ -410,8 +396,8 @@ impl<'a, const N: usize> Object<'a, N> {
     fn read<T>(&self, index: usize, anomalies: &mut Anomalies, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
         let value = match self.field(index) {
             Field::Null => return None,
-            Field::Text(text) => parse(text.trim()),
-            Field::Missing | Field::Other(_) => None,
+            Field::Text(text) => parse(&text),
+            Field::Missing | Field::Other => None,
         };
         if value.is_none() {
             anomalies.add(self.names[index]);
@@ -506,6 +492,9 @@ fn rows<'a, T, const N: usize>(
             let mut wrong = None;
             while let Some(object) = list.next_element_seed(ObjectSeed(self.0))? {
                 match object {
+                    Ok(_) if rows.len() == MAX_ROWS => {
+                        wrong = Some(ShapeError(format!("data: more than {MAX_ROWS} rows on one page")));
+                    }
                     Ok(object) => rows.push((self.1)(&object)),
                     Err(kind) if wrong.is_none() => {
                         wrong = Some(ShapeError::at(format_args!("data[{}]", rows.len()), "an object", kind));

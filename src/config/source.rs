@@ -94,10 +94,14 @@ impl Layer {
                 [_, _, key, coin] if key == "expected_hashrate" => coin.make_ascii_uppercase(),
                 _ => {}
             }
-            // A key is taken to the letter; elsewhere lists and maps may be written as YAML does in one line.
+            // A key of the pool, or a label, is taken to the letter; elsewhere lists and maps may be written as YAML does in one line.
             let bracketed = |open, close| text.starts_with(open) && text.ends_with(close);
-            let is_key = path.last().is_some_and(|key| key.starts_with("api_key"));
-            let value = if !is_key && (bracketed('[', ']') || bracketed('{', '}')) {
+            let is_text = match path.as_slice() {
+                [_, _, labels, _] if labels == "labels" => true,
+                [.., key] => key.starts_with("api_key"),
+                [] => false,
+            };
+            let value = if !is_text && (bracketed('[', ']') || bracketed('{', '}')) {
                 let inner = Self::yaml("", &format!("value: {text}"));
                 // Line and column would be those of our own text.
                 let inner = inner.map_err(|error| ConfigError::new(&name, error.message))?;

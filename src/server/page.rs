@@ -1,7 +1,5 @@
 //! The status page: for the person who has just started the exporter, or was just woken by it.
 
-use std::time::Duration;
-
 use askama::Template;
 use jiff::Timestamp;
 
@@ -21,8 +19,8 @@ struct Status<'a> {
     headline: String,
     troubles: usize,
     telemetry_path: &'a str,
-    accounts: usize,
-    workers: usize,
+    accounts: String,
+    workers: String,
     hashrates: String,
     rows: Vec<Row>,
     polls: Vec<Line>,
@@ -87,6 +85,7 @@ pub fn render(config: &Config, view: &View, now: Timestamp) -> Result<String, as
     }
     let troubles = polls.iter().filter(|line| line.class == "bad").count();
     let waiting = polls.iter().filter(|line| line.class.is_empty()).count();
+    let workers = view.targets.iter().filter_map(|target| target.workers.as_ref()).map(|list| list.list.len()).sum();
     // Trouble first; within it the order of the accounts.
     polls.sort_by_key(|line| line.class != "bad");
     let status = Status {
@@ -97,8 +96,8 @@ pub fn render(config: &Config, view: &View, now: Timestamp) -> Result<String, as
         },
         troubles,
         telemetry_path: &config.web.telemetry_path,
-        accounts: view.accounts.len(),
-        workers: view.targets.iter().filter_map(|target| target.workers.as_ref()).map(|list| list.list.len()).sum(),
+        accounts: counted(view.accounts.len(), "account", "accounts"),
+        workers: counted(workers, "worker", "workers"),
         hashrates: hashrates(view),
         rows: rows.collect(),
         polls,
@@ -146,9 +145,21 @@ fn line(account: &str, currency: &'static str, poll: &Poll, now: Timestamp) -> L
     }
 }
 
+/// How long ago, in the two largest units.
 fn ago(at: Timestamp, now: Timestamp) -> String {
     let seconds = u64::try_from(now.as_second() - at.as_second()).unwrap_or(0);
-    format!("{:?} ago", Duration::from_secs(seconds))
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s ago"),
+        (0, 0, _) => format!("{minutes} min {} s ago", seconds % 60),
+        (0, ..) => format!("{hours} h {} min ago", minutes % 60),
+        _ => format!("{days} d {} h ago", hours % 24),
+    }
+}
+
+/// A number and what it counts.
+fn counted(number: usize, one: &str, more: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { more })
 }
 
 fn shown(value: Option<impl std::fmt::Display>) -> String {

@@ -642,3 +642,44 @@ async fn health_fails_when_the_exporter_says_so() {
     let expected = format!("btcpool-exporter: http://{address}/-/healthy: it answered HTTP 503\n");
     assert_eq!((code, output.as_str(), errors), (Some(1), "", expected));
 }
+
+/// `once` is often run by a timer, whose manager ends it by a signal; nothing was polled completely then.
+#[test]
+fn a_signal_ends_once_and_nothing_passes_for_a_result() {
+    let (listener, base_url) = silent();
+    let environment = [("BTCPOOL__API__BASE_URL", base_url.as_str()), ("BTCPOOL__API__TIMEOUT", "60s")];
+    let mut once = Program::start(with(program(&["once"]), &environment));
+    let _stalled = stall(&listener);
+    once.signal("TERM");
+    assert_eq!(once.end().0, Some(1));
+    assert_eq!(last_line(&once.log), "btcpool-exporter: stopped by SIGTERM before the end");
+}
+
+/// A pool on this machine needs no TLS, and a small container may have no certificates.
+#[test]
+fn without_ca_certificates_the_demo_and_health_work() {
+    let port = closed_port();
+    let address = format!("127.0.0.1:{port}");
+    let bare = |arguments: &[&str]| {
+        with(program(arguments), &[("SSL_CERT_FILE", "/nonexistent"), ("SSL_CERT_DIR", "/nonexistent")])
+    };
+    let mut demo = Program::start(bare(&["demo", "--web.listen-address", &address]));
+    demo.until_log("everything was polled once");
+    let (code, output, _) = run(bare(&["health", "--web.listen-address", &address]));
+    assert_eq!((code, output.as_str()), (Some(0), "healthy\n"));
+    // A real pool cannot be trusted without them, and that is said at once.
+    let (code, _, errors) = run(bare(&["once"]));
+    assert_eq!(code, Some(1));
+    assert!(last_line(&errors).ends_with("are CA certificates installed (Debian: ca-certificates)?"), "{errors}");
+}
+
+/// A flag that may come several times may come in both places.
+#[test]
+fn addresses_before_and_behind_the_command_are_both_listened_on() {
+    let (listener, base_url) = silent();
+    let environment = [("BTCPOOL__API__BASE_URL", base_url.as_str())];
+    let arguments = ["--web.listen-address", "127.0.0.1:0", "serve", "--web.listen-address", "127.0.0.1:0"];
+    let mut serve = Program::start(with(program(&arguments), &environment));
+    assert_ne!(serve.address(), serve.address());
+    drop(listener);
+}

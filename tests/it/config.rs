@@ -10,7 +10,7 @@ use std::{
 
 use btcpool_exporter::{
     config::{self, Account, Config, ConfigError, Overrides, Shard},
-    model::AccountName,
+    model::{AccountName, Currency},
 };
 use tempfile::TempDir;
 
@@ -240,7 +240,7 @@ fn values_may_be_written_in_several_ways() {
         ("0.4 EH/s", 4e17),
         ("600", 600.0),
     ] {
-        let text = format!("accounts: {{ farm: {{ api_key: 0a1b2c, expected_hashrate: {{ btc: {text} }} }} }}");
+        let text = format!("accounts: {{ farm: {{ api_key: 0a1b2c, expected_hashrate: {{ BTC: {text} }} }} }}");
         let config = yaml(&text).unwrap();
         let hashrates: Vec<_> = account(&config, "farm").expected_hashrate.values().map(|h| h.as_f64()).collect();
         assert_eq!(hashrates, [hashes], "{text}");
@@ -847,4 +847,26 @@ fn the_shard_is_prometheus_hashmod() {
             assert!(Shard { index: hash % count, count }.holds(&name), "{name}: {count}");
         }
     }
+}
+
+/// A variable whose name stands for the file's own key goes over it, however it is spelled.
+#[test]
+fn coins_are_layered_and_labels_are_taken_to_the_letter() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("config.yml");
+    let account = "accounts: { farm: { api_key: 0a1b2c, expected_hashrate: { BTC: 1 PH/s } } }\n";
+    fs::write(&file, format!("coins: {{ BTC: {{ block_subsidy: 1 }} }}\n{account}")).unwrap();
+    let environment = [
+        ("BTCPOOL__COINS__BTC__BLOCK_SUBSIDY", "2"),
+        ("BTCPOOL__ACCOUNTS__FARM__EXPECTED_HASHRATE__BTC", "3 TH/s"),
+        ("BTCPOOL__ACCOUNTS__FARM__LABELS__RACK", "[rack 3]"),
+        ("BTCPOOL__ACCOUNTS__FARM__LABELS__ROOM", "{x}"),
+    ];
+    let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let config = Config::load(Some(&file), environment, &Overrides::default()).unwrap();
+    assert_eq!(config.block_subsidies[&Currency::Btc], 2.0);
+    let account = config.accounts.values().next().unwrap();
+    assert_eq!(account.expected_hashrate[&Currency::Btc].as_f64(), 3e12);
+    let labels: Vec<_> = account.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(labels, [("rack", "[rack 3]"), ("room", "{x}")]);
 }

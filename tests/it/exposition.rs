@@ -73,7 +73,8 @@ fn day(date: &str, pps: i64, pplns: i64) -> IncomeDay {
 }
 
 fn income(days: &[IncomeDay]) -> Income {
-    Income { days: days.iter().map(|day| (day.date, day.clone())).collect(), unread: 0 }
+    let days = days.iter().map(|day| (day.date, day.clone())).collect();
+    Income { days, unread: 0, read_on: "2024-03-05".parse().unwrap() }
 }
 
 fn payments(rows: &[(&str, i64, i64, &str)]) -> Payments {
@@ -140,7 +141,7 @@ impl Known {
             worker("1001", "cut by the cap"),
         ];
         if let Some(slot) = &farm_btc.workers {
-            slot.record(at, took, Ok(Workers { list, reported: Some(5) }));
+            slot.record(at, took, Ok(Workers { list, reported: Some(5), pages: 1 }));
         }
 
         // LTC fails throughout; it never had an answer.
@@ -151,7 +152,7 @@ impl Known {
         if let Some(slot) = &farm_ltc.workers {
             let mut hostile = worker("7", "quote \" backslash \\ break \n end");
             hostile.hashrate = windows(9.5e9, f64::NAN, 9.25e9);
-            slot.record(at, took, Ok(Workers { list: vec![hostile], reported: None }));
+            slot.record(at, took, Ok(Workers { list: vec![hostile], reported: None, pages: 1 }));
         }
 
         // A balance, and then a failure that leaves it standing.

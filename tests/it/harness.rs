@@ -23,7 +23,7 @@ use wiremock::{
 use crate::parser::{self, Family};
 
 /// The longest that a test waits for something that should come at once.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A made-up key.
 pub const KEY: &str = "0a1b2c-3d4e5f-607182-93a4b5-c6d7e8";
@@ -119,7 +119,12 @@ pub struct Running {
 
 impl Running {
     pub async fn start(config: Config) -> Self {
-        let exporter = Exporter::new(config, Clock::system()).unwrap();
+        Self::start_at(config, Clock::system()).await
+    }
+
+    /// Starts by another clock.
+    pub async fn start_at(config: Config, clock: Clock) -> Self {
+        let exporter = Exporter::new(config, clock).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();

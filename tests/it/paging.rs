@@ -265,6 +265,50 @@ async fn a_page_that_fails_makes_the_whole_answer_incomplete() {
 }
 
 #[tokio::test]
+async fn a_failure_is_told_at_once_and_not_after_the_pause_that_it_asks_for() {
+    struct Limiting;
+    impl Respond for Limiting {
+        fn respond(&self, request: &Request) -> ResponseTemplate {
+            match number(request, "offset") {
+                0 => List::of(1000).respond(request),
+                _ => ResponseTemplate::new(429).insert_header("retry-after", "300"),
+            }
+        }
+    }
+    let pool = Pool::start().await;
+    pool.responds("workers", Limiting).await;
+    // So few a second that further pages wait for their turn when the first refusal comes.
+    let asking = Asking::with(&pool.base_url(), "page_size: 100, concurrency: 4");
+    let reading = asking.client.workers(&asking.target, &asking.key);
+    let error = tokio::time::timeout(harness::PATIENCE, reading).await.expect("the failure waits").unwrap_err();
+    assert_eq!(error.reason(), Reason::Incomplete);
+    assert!(asking.client.pause_left().is_some());
+    assert!(pool.requests("workers").await.len() <= 1 + 4);
+}
+
+#[tokio::test]
+async fn rows_without_an_id_do_not_end_the_list() {
+    struct Nameless;
+    impl Respond for Nameless {
+        fn respond(&self, request: &Request) -> ResponseTemplate {
+            let (offset, limit) = (number(request, "offset"), number(request, "limit"));
+            let rows: Vec<_> = (offset..300.min(offset + limit))
+                .map(|n| if (100..200).contains(&n) { json!({}) } else { json!({"worker_id": n.to_string()}) })
+                .collect();
+            ResponseTemplate::new(200).set_body_json(json!({"status": "OK", "data": rows, "total": 300}))
+        }
+    }
+    let pool = Pool::start().await;
+    pool.responds("workers", Nameless).await;
+    let asking = Asking::with(&pool.base_url(), "page_size: 100");
+    let workers = asking.client.workers(&asking.target, &asking.key).await.unwrap();
+    assert_eq!((workers.list.len(), workers.reported), (200, Some(300)));
+    let counted: Vec<_> = asking.anomalies().into_iter().filter(|(field, _)| field.ends_with("worker_id")).collect();
+    assert_eq!(counted, [("workers worker_id".to_owned(), 100)]);
+    assert_eq!(pool.requests("workers").await.len(), 3);
+}
+
+#[tokio::test]
 async fn a_first_page_that_fails_keeps_its_own_reason() {
     let pool = Pool::start().await;
     pool.responds("workers", ResponseTemplate::new(502)).await;
@@ -296,7 +340,7 @@ async fn histories_are_read_whole_and_partial_reads_name_their_first_day() {
 #[tokio::test(start_paused = true)]
 async fn pages_are_asked_for_side_by_side_within_the_bound() {
     let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let fetch = |offset: usize| {
+    let fetch = |offset: usize, _| {
         let (now, most) = (&now, &most);
         async move {
             most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);

@@ -12,8 +12,8 @@ use btcpool_exporter::{
     Exporter,
     clock::Clock,
     config::{Config, Overrides},
-    history::{History as _, Income, IncomeDay, Payments, Period, day_start, pool_day},
-    model::Coins,
+    history::{History as _, Income, IncomeDay, Payment, Payments, PayoutAddress, Period, day_start, pool_day},
+    model::{Coins, Id, UnixSeconds},
     poller::Demand,
     store::Store,
 };
@@ -179,24 +179,103 @@ fn day(date: &str, total: Option<i64>) -> (Date, IncomeDay) {
     (date, IncomeDay { date, hashrate: None, pps: total, pplns: Some(Coins::default()), total })
 }
 
+fn date(text: &str) -> Date {
+    text.parse().unwrap()
+}
+
+/// An income whose rows were read on a day.
+fn income<const N: usize>(days: [(Date, IncomeDay); N], read_on: &str) -> Income {
+    Income { days: days.into(), unread: 0, read_on: date(read_on) }
+}
+
 #[test]
 fn a_partial_read_takes_up_corrections_and_keeps_the_rest() {
-    let mut income = Income { days: [day("2024-01-01", Some(1)), day("2024-01-05", Some(5))].into(), unread: 0 };
-    assert_eq!(income.resume_from(), Some("2024-01-02".parse().unwrap()));
-    income.merge(Income { days: [day("2024-01-05", Some(6)), day("2024-01-06", Some(2))].into(), unread: 0 });
-    let today = "2024-01-07".parse().unwrap();
-    assert_eq!(income.sum(Period::All, today), Some(Coins::from_units(9)));
+    let today = date("2024-01-07");
+    let mut all = income([day("2024-01-01", Some(1)), day("2024-01-05", Some(5))], "2024-01-06");
+    assert_eq!(all.resume_from(today), Some(date("2024-01-02")));
+    all.merge(date("2024-01-02"), income([day("2024-01-05", Some(6)), day("2024-01-06", Some(2))], "2024-01-07"));
+    all.read_on(today);
+    assert_eq!(all.sum(Period::All, today), Some(Coins::from_units(9)));
     // What could not be read makes the sum unknown, and the next read complete.
-    income.merge(Income { days: [day("2024-01-06", None)].into(), unread: 0 });
-    assert_eq!((income.sum(Period::All, today), income.resume_from()), (None, None));
-    assert_eq!(income.sum(Period::Week, "2024-01-30".parse().unwrap()), Some(Coins::default()));
-    assert_eq!((Income::default().resume_from(), Payments::default().resume_from()), (None, None));
+    all.merge(date("2024-01-03"), income([day("2024-01-06", None)], "2024-01-07"));
+    assert_eq!((all.sum(Period::All, today), all.resume_from(today)), (None, None));
+    assert_eq!(all.sum(Period::Week, date("2024-01-30")), Some(Coins::default()));
+    assert_eq!((Income::default().resume_from(today), Payments::default().resume_from(today)), (None, None));
+}
+
+#[test]
+fn a_row_that_left_the_answer_leaves_with_the_next_read() {
+    let mut days =
+        income([day("2024-01-03", Some(3)), day("2024-01-05", Some(5)), day("2024-01-06", Some(6))], "2024-01-07");
+    // The fifth is withdrawn. The third is at the edge of what was asked for, where nothing can be concluded.
+    days.merge(date("2024-01-03"), income([day("2024-01-06", Some(6))], "2024-01-07"));
+    assert_eq!(days.days.keys().copied().collect::<Vec<_>>(), [date("2024-01-03"), date("2024-01-06")]);
+
+    let payment = |created: i64| Payment {
+        amount: Some(Coins::from_units(1)),
+        created: Some(UnixSeconds(created)),
+        address: Some(PayoutAddress::new("somewhere")),
+    };
+    let row = |id: &str, created| (Id::new(id).unwrap(), payment(created));
+    let day = 86_400;
+    let mut payments =
+        Payments { by_id: [row("1", 1000 * day), row("2", 1004 * day), row("3", 1005 * day)].into(), unread: 0 };
+    let from = payments.resume_from(date("2030-01-01")).unwrap();
+    payments.merge(from, Payments { by_id: [row("2", 1004 * day)].into(), unread: 0 });
+    assert_eq!((payments.count(), payments.last().unwrap().created), (Some(2), Some(UnixSeconds(1004 * day))));
+}
+
+#[test]
+fn a_row_of_the_future_does_not_hide_today() {
+    let today = date("2024-01-07");
+    let rows = [day("2024-01-06", Some(1)), day("2024-01-07", Some(1)), day("2099-01-01", Some(9))];
+    let all = income(rows, "2024-01-07");
+    assert_eq!(all.resume_from(today), Some(date("2024-01-04")));
+    assert_eq!(all.sum(Period::All, today), Some(Coins::from_units(1)));
+}
+
+#[test]
+fn after_midnight_a_day_that_was_running_is_unknown_until_it_is_read_again() {
+    let rows = [day("2024-01-05", Some(5)), day("2024-01-06", Some(6)), day("2024-01-07", Some(1))];
+    let mut all = income(rows, "2024-01-07");
+    let last = |income: &Income, today| income.last_day(date(today)).map(|day| day.date);
+    assert_eq!(last(&all, "2024-01-07"), Some(date("2024-01-06")));
+    assert_eq!(all.sum(Period::Week, date("2024-01-07")), Some(Coins::from_units(11)));
+    // The clock strikes twelve; the seventh's row is still the one of its last evening.
+    assert_eq!(last(&all, "2024-01-08"), None);
+    assert_eq!(Period::ALL.map(|period| all.sum(period, date("2024-01-08"))), [None; 3]);
+    all.merge(
+        date("2024-01-04"),
+        income([day("2024-01-05", Some(5)), day("2024-01-06", Some(6)), day("2024-01-07", Some(7))], "2024-01-08"),
+    );
+    all.read_on(date("2024-01-08"));
+    assert_eq!(last(&all, "2024-01-08"), Some(date("2024-01-07")));
+    assert_eq!(all.sum(Period::Week, date("2024-01-08")), Some(Coins::from_units(18)));
+}
+
+#[tokio::test]
+async fn after_midnight_the_income_is_read_at_once() {
+    let pool = Pool::start().await;
+    pool.answers_samples().await;
+    let yaml =
+        format!("api: {{ base_url: {}, requests_per_second: 1000 }}\n{}", pool.base_url(), harness::one_account());
+    let config = Config::from_yaml("test", &yaml, &Overrides::default()).unwrap();
+    // Three seconds before midnight at UTC+8; the histories' interval is a quarter of an hour.
+    let clock = Clock::simulated("2024-01-07T15:59:57Z".parse().unwrap(), 1.0);
+    let running = Running::start_at(config, clock).await;
+    let polls = |endpoint: &str, count: u8| {
+        format!("btcpool_exporter_polls_total{{account=\"farm\",currency=\"BTC\",endpoint=\"{endpoint}\"}} {count}\n")
+    };
+    // A poll soon after midnight, at the account's own place in half a minute.
+    let text = running.until("/metrics", |_, text| text.contains(&polls("profit_history", 2))).await;
+    assert!(text.contains(&polls("payment_history", 1)), "{text}");
+    running.stop().await.unwrap();
 }
 
 #[test]
 fn the_newest_day_is_unknown_while_an_unread_row_might_be_newer() {
-    let mut income = Income { days: [day("2024-01-01", Some(1)), day("2024-01-05", Some(5))].into(), unread: 0 };
-    let last = |income: &Income, today: &str| income.last_day(today.parse().unwrap()).map(|day| day.date.to_string());
+    let mut income = income([day("2024-01-01", Some(1)), day("2024-01-05", Some(5))], "2024-01-09");
+    let last = |income: &Income, today: &str| income.last_day(date(today)).map(|day| day.date.to_string());
     assert_eq!(last(&income, "2024-01-05").as_deref(), Some("2024-01-01"));
     assert_eq!(last(&income, "2024-01-09").as_deref(), Some("2024-01-05"));
     income.unread = 1;

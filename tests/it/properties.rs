@@ -57,14 +57,15 @@ fn swallow(text: &str) {
         }
         let Ok(data) = answer.data() else { return };
         if let Ok(rows) = wire::profit_history(data, &mut anomalies) {
-            slots.income.record(at, took, Ok(Income { days: rows.into_iter().flatten().collect(), unread: 0 }));
+            let days = rows.into_iter().flatten().collect();
+            slots.income.record(at, took, Ok(Income { days, ..Income::default() }));
         }
         if let Ok(rows) = wire::payment_history(data, &mut anomalies) {
             slots.payments.record(at, took, Ok(Payments { by_id: rows.into_iter().flatten().collect(), unread: 0 }));
         }
         if let Ok(rows) = wire::workers(data, RejectRateUnit::Ratio, &mut anomalies) {
             let distinct: std::collections::BTreeMap<_, _> = rows.into_iter().flatten().collect();
-            let workers = Workers { list: distinct.into_values().collect(), reported: total };
+            let workers = Workers { list: distinct.into_values().collect(), reported: total, pages: 1 };
             if let Some(slot) = &slots.workers {
                 slot.record(at, took, Ok(workers));
             }
@@ -166,7 +167,7 @@ proptest! {
         };
         let families = render_and_parse(|store| {
             let slot = store.targets.values().next().and_then(|slots| slots.workers.as_ref()).unwrap();
-            slot.record(Timestamp::UNIX_EPOCH, Duration::ZERO, Ok(Workers { list: vec![worker], reported: None }));
+            slot.record(Timestamp::UNIX_EPOCH, Duration::ZERO, Ok(Workers { list: vec![worker], reported: None, pages: 1 }));
         });
         let active = families.iter().find(|family| family.name == "btcpool_worker_active").unwrap();
         prop_assert_eq!(active.samples[0].label("worker"), Some(&*printable));
