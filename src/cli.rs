@@ -10,7 +10,7 @@ use crate::config::Overrides;
 /// Prometheus exporter for the BTCpool.kz mining pool.
 ///
 /// Polls every method of the pool's API for each configured account and currency, and serves what it learned to
-/// Prometheus. Without a command it serves. Keys are never given on the command line: they belong into files or the
+/// Prometheus. Without a command it serves. Keys are never given on the command line: they belong in files or the
 /// environment.
 #[derive(Debug, Parser)]
 #[command(name = "btcpool-exporter", version, arg_required_else_help = false, propagate_version = true)]

@@ -71,7 +71,7 @@ pub async fn serve(flags: &Flags) -> Result<(), Failure> {
         tracing::info!("no account is configured, so that only statistics of the whole pool will be served");
     }
     let shutdown = stop_on_signals()?;
-    let listeners = bind(&config).await?;
+    let listeners = bind(&config, &shutdown).await?;
     let exporter = Exporter::new(config, Clock::system()).map_err(Failure::running)?;
     exporter.run(listeners, shutdown).await.map_err(Failure::running)?;
     tracing::info!("stopped");
@@ -97,7 +97,7 @@ pub async fn demo(flags: &Flags, demo: &cli::Simulation) -> Result<(), Failure> 
     let config = Config::from_yaml("demo", &pool.configuration(&base_url, demo.speed), &flags.overrides())?;
     start_log(&config);
     let shutdown = stop_on_signals()?;
-    let listeners = bind(&config).await?;
+    let listeners = bind(&config, &shutdown).await?;
     let mut lines = vec![format!("A simulated pool with {pool} answers at {base_url}")];
     for (configured, listener) in config.web.listen_addresses.iter().zip(&listeners) {
         let port = listener.local_addr().map_err(Failure::running)?.port();
@@ -262,10 +262,15 @@ fn environment() -> Result<Vec<(String, String)>, Failure> {
     Ok(variables)
 }
 
-async fn bind(config: &Config) -> Result<Vec<TcpListener>, Failure> {
+/// Binds every address, unless it is time to stop: a host's name may take long to resolve.
+async fn bind(config: &Config, shutdown: &CancellationToken) -> Result<Vec<TcpListener>, Failure> {
     let mut listeners = Vec::new();
     for address in &config.web.listen_addresses {
-        let listener = server::bind(address).await.map_err(|error| {
+        let bound = tokio::select! {
+            bound = server::bind(address) => bound,
+            () = shutdown.cancelled() => break,
+        };
+        let listener = bound.map_err(|error| {
             Failure::Running(format!("cannot listen on {address}: {error} (see --web.listen-address)"))
         })?;
         if let Ok(bound) = listener.local_addr() {
