@@ -116,17 +116,25 @@ async fn an_old_answer_stays_until_it_is_stale_and_healing_needs_no_help() {
 }
 
 #[tokio::test]
-async fn after_a_retry_after_nobody_asks_until_it_is_over() {
+async fn after_a_retry_after_nobody_asks_until_it_is_over_and_then_the_next_tick_does() {
     let pool = Pool::start().await;
-    pool.responds("main_stat", ResponseTemplate::new(429).insert_header("retry-after", "3")).await;
-    let running = Running::start_ready(harness::config(&pool.base_url(), "")).await;
-    let first = Instant::now();
-    // The tick of every second is let pass; the first one after the pause asks again.
+    let asked = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let times = asked.clone();
+    pool.responds("main_stat", move |_: &Request| {
+        times.lock().unwrap().push(Instant::now());
+        ResponseTemplate::new(429).insert_header("retry-after", "5")
+    })
+    .await;
+    let yaml =
+        format!("api: {{ base_url: {} }}\npolling: {{ live: {{ interval: 4s, stale_after: 60s }} }}", pool.base_url());
+    let running = Running::start_ready(Config::from_yaml("test", &yaml, &Overrides::default()).unwrap()).await;
     let failures = "btcpool_exporter_poll_failures_total{endpoint=\"main_stat\"} 2";
     running.until("/metrics", |_, text| text.contains(failures)).await;
-    assert!(first.elapsed() > Duration::from_millis(1900), "{:?}", first.elapsed());
-    assert_eq!(pool.requests("main_stat").await.len(), 2);
     running.stop().await.unwrap();
+    // The tick of the fourth second is let pass, and nobody waits at the door for the fifth: the eighth's asks.
+    let asked = asked.lock().unwrap().clone();
+    assert_eq!(asked.len(), 2);
+    assert!(asked[1] - asked[0] > Duration::from_millis(6500), "{:?}", asked[1] - asked[0]);
 }
 
 /// A history of 400 days until today, which tells what it was asked for.
