@@ -92,7 +92,7 @@ async fn an_old_answer_stays_until_it_is_stale_and_healing_needs_no_help() {
     })
     .await;
     let yaml = format!(
-        "api: {{ base_url: {}, requests_per_second: 1000 }}\npolling: {{ live: {{ interval: 1s, stale_after: 4s }} }}",
+        "api: {{ base_url: {}, requests_per_second: 1000 }}\npolling: {{ live: {{ interval: 1s, stale_after: 10s }} }}",
         pool.base_url()
     );
     let running = Running::start_ready(Config::from_yaml("test", &yaml, &Overrides::default()).unwrap()).await;
@@ -104,8 +104,8 @@ async fn an_old_answer_stays_until_it_is_stale_and_healing_needs_no_help() {
     assert!(failing.contains(miners), "the old answer left at the first error");
     assert!(failing.contains("btcpool_poll_error{endpoint=\"main_stat\",reason=\"http_5xx\"} 1"));
     let stale = running.until("/metrics", |_, text| !text.contains(miners)).await;
-    // It failed at most an interval after the last good answer, so that at least three seconds were left.
-    assert!(began.elapsed() > Duration::from_millis(1900), "{:?}", began.elapsed());
+    // It failed about an interval after the last good answer, so that most of the ten seconds were left.
+    assert!(began.elapsed() > Duration::from_secs(4), "{:?}", began.elapsed());
     assert!(stale.contains(&up(0)) && stale.contains("btcpool_last_success_timestamp_seconds{endpoint=\"main_stat\"}"));
     broken.store(false, Ordering::SeqCst);
     let healed = running.until("/metrics", |_, text| text.contains(&up(1))).await;
