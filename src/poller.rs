@@ -127,7 +127,7 @@ impl Poller {
         pool_day(self.clock.now(), self.config.api.day_utc_offset)
     }
 
-    /// Waits until a little after the pool's next midnight: the accounts' places in the interval spread over a minute.
+    /// Waits until a little after the pool's next midnight: the accounts keep their places, within [`MIDNIGHT_SPREAD`].
     async fn after_midnight(&self, phase: Duration) {
         let midnight = self.today().tomorrow().ok().and_then(|day| day_start(day, self.config.api.day_utc_offset));
         let midnight = midnight.and_then(|at| Timestamp::from_second(at.0).ok());

@@ -95,10 +95,11 @@ pub fn config(base_url: &str, more: &str) -> Config {
     config_with(base_url, "concurrency: 8, timeout: 5s", more)
 }
 
-/// The same with other keys of `api`.
+/// The same with other keys of `api`; a thousand requests a second unless they say otherwise.
 pub fn config_with(base_url: &str, api: &str, more: &str) -> Config {
+    let rate = if api.contains("requests_per_second") { "" } else { "requests_per_second: 1000, " };
     let yaml = format!(
-        "api: {{ base_url: \"{base_url}\", requests_per_second: 1000, {api} }}\n\
+        "api: {{ base_url: \"{base_url}\", {rate}{api} }}\n\
          polling:\n  live: {{ interval: 1s, stale_after: 1h }}\n  history: {{ interval: 1s, stale_after: 1h }}\n\
          web: {{ listen_addresses: [\"127.0.0.1:0\"] }}\n{more}"
     );

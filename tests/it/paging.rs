@@ -278,12 +278,13 @@ async fn a_failure_is_told_at_once_and_not_after_the_pause_that_it_asks_for() {
     let pool = Pool::start().await;
     pool.responds("workers", Limiting).await;
     // So few a second that further pages wait for their turn when the first refusal comes.
-    let asking = Asking::with(&pool.base_url(), "page_size: 100, concurrency: 4");
+    let asking = Asking::with(&pool.base_url(), "page_size: 100, concurrency: 4, requests_per_second: 2");
     let reading = asking.client.workers(&asking.target, &asking.key);
     let error = tokio::time::timeout(harness::PATIENCE, reading).await.expect("the failure waits").unwrap_err();
     assert_eq!(error.reason(), Reason::Incomplete);
     assert!(asking.client.pause_left().is_some());
-    assert!(pool.requests("workers").await.len() <= 1 + 4);
+    // Two on a machine that is quick; never all ten, of which most waited.
+    assert!(pool.requests("workers").await.len() < 10);
 }
 
 #[tokio::test]
