@@ -3,7 +3,7 @@
 //! Layers, each over the one before: [`DEFAULTS`], the file, the environment, the command line. Errors name the place
 //! (file, line and column, or the variable), the key, and the way out. No error quotes a key of the pool.
 
-mod reading;
+pub(crate) mod reading;
 pub mod source;
 mod units;
 
@@ -259,7 +259,7 @@ pub struct ConfigError {
 
 impl ConfigError {
     /// What came from the configuration, and would play tricks with a terminal or the log, is replaced.
-    fn new(place: &str, message: impl Into<String>) -> Self {
+    pub(crate) fn new(place: &str, message: impl Into<String>) -> Self {
         let tricky = |c: char| c.is_control() || is_direction_mark(c);
         Self { place: place.to_owned(), message: message.into().replace(tricky, "\u{FFFD}") }
     }

@@ -1,7 +1,8 @@
 //! The serving side: the exposition, the status page, health, discovery. A request never calls the pool.
 
-mod negotiation;
+pub mod negotiation;
 mod page;
+pub mod web_config;
 
 use std::{
     convert::Infallible,

@@ -20,7 +20,7 @@ use url::Url;
 use super::{
     Account, Api, ApiKey, Cadence, Config, ConfigError, DEFAULTS, Log, LogFormat, LogLevel, Overrides, Polling,
     RejectRateUnit, Shard, Web,
-    source::{KeyPath, Layer},
+    source::{KeyPath, Layer, shown_key},
     units,
 };
 use crate::model::{AccountName, Currency};
@@ -46,7 +46,7 @@ pub fn layers(
 /// A whole configuration of layers, each of which goes over the one before.
 pub fn config(mut layers: Vec<Layer>) -> Result<Config, ConfigError> {
     one_key_each(&mut layers)?;
-    let reader = Reader { layers: &layers };
+    let reader = Reader::new(&layers);
     reader.sections_are_mappings()?;
     reader.config(reader.extract()?)
 }
@@ -58,7 +58,7 @@ pub fn web(layers: &[Layer]) -> Result<Web, ConfigError> {
     struct OnlyWeb {
         web: RawWeb,
     }
-    let reader = Reader { layers };
+    let reader = Reader::new(layers);
     reader.web(&reader.extract::<OnlyWeb>()?.web)
 }
 
@@ -233,20 +233,25 @@ impl<'de> Deserialize<'de> for OneOrMore {
 }
 
 /// Turns raw text into valid values, and knows where each text stood.
-struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     layers: &'a [Layer],
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    /// Reads what the layers hold.
+    pub(crate) const fn new(layers: &'a [Layer]) -> Self {
+        Self { layers }
+    }
+
     /// The merged layers, in their raw form.
-    fn extract<T: serde::de::DeserializeOwned>(&self) -> Result<T, ConfigError> {
+    pub(crate) fn extract<T: serde::de::DeserializeOwned>(&self) -> Result<T, ConfigError> {
         let figment = self.layers.iter().fold(Figment::new(), |figment, layer| figment.merge(layer));
         figment.extract().map_err(|error| self.structure(&error))
     }
 
     /// The place of a key, or of one under it (a variable's name is the whole path), in the latest layer that has one;
     /// or else of the nearest key above it.
-    fn place(&self, path: &[String]) -> String {
+    pub(crate) fn place(&self, path: &[String]) -> String {
         let latest = || self.layers.iter().rev();
         let at = latest().find_map(|layer| layer.place(path).or_else(|| layer.place_under(path)));
         let above = |length: usize| latest().find_map(|layer| layer.place(&path[..length]));
@@ -254,7 +259,7 @@ impl Reader<'_> {
     }
 
     /// serde would take a list for a section, entry by entry.
-    fn sections_are_mappings(&self) -> Result<(), ConfigError> {
+    pub(crate) fn sections_are_mappings(&self) -> Result<(), ConfigError> {
         for (section, value) in self.layers.iter().flat_map(Layer::values) {
             match (section.as_str(), value) {
                 (_, Value::Array(..)) => return Err(self.error(&[section], "expected a mapping of keys, found a list")),
@@ -276,9 +281,17 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn error(&self, path: &[&str], message: impl fmt::Display) -> ConfigError {
+    /// What is wrong with a key, at its place.
+    pub(crate) fn error(&self, path: &[&str], message: impl fmt::Display) -> ConfigError {
         let owned: KeyPath = path.iter().map(|&key| key.to_owned()).collect();
         ConfigError::new(&self.place(&owned), format!("{}: {message}", path.join(".")))
+    }
+
+    /// As [`Reader::error`], for a last key that may have to be shown as something else.
+    pub(crate) fn error_as(&self, path: &[&str], last: &str, message: impl fmt::Display) -> ConfigError {
+        let owned: KeyPath = path.iter().map(|&key| key.to_owned()).collect();
+        let shown = [&path[..path.len().saturating_sub(1)], &[last]].concat().join(".");
+        ConfigError::new(&self.place(&owned), format!("{shown}: {message}"))
     }
 
     /// Says what figment found, without the value that it found: that might be a key.
@@ -291,11 +304,8 @@ impl Reader<'_> {
                 }
                 let place = self.place(&path);
                 let message = unknown_key(key, expected);
-                // None of our keys has a digit; the pool's keys have many, and one may stand here by mistake.
-                if key.chars().filter(char::is_ascii_digit).count() >= 4 {
-                    path.pop();
-                    path.push("(not shown)".to_owned());
-                }
+                path.pop();
+                path.push(shown_key(key).to_owned());
                 return ConfigError::new(&place, format!("{}: {message}", path.join(".")));
             }
             Kind::MissingField(key) => {
@@ -318,7 +328,7 @@ impl Reader<'_> {
     }
 
     /// Parses one text, or says what was expected of it.
-    fn read<T>(
+    pub(crate) fn read<T>(
         &self,
         path: &[&str],
         text: &str,
@@ -620,7 +630,8 @@ fn is_label_name(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-fn unknown_key(key: &str, known: &[&str]) -> String {
+/// What to say of a key that nobody knows.
+pub(crate) fn unknown_key(key: &str, known: &[&str]) -> String {
     let nearest = known
         .iter()
         .map(|&candidate| (strsim::damerau_levenshtein(key, candidate), candidate))

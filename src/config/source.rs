@@ -32,12 +32,15 @@ pub struct Layer {
     places: BTreeMap<KeyPath, String>,
     /// Keys that stand there without a value.
     empty: BTreeSet<KeyPath>,
+    /// Keys whose value is written in quotes, and so is text to YAML whatever it looks like.
+    quoted: BTreeSet<KeyPath>,
 }
 
 impl Layer {
     /// A layer that sets nothing yet.
     pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), values: Dict::new(), places: BTreeMap::new(), empty: BTreeSet::new() }
+        let (places, empty, quoted) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        Self { name: name.to_owned(), values: Dict::new(), places, empty, quoted }
     }
 
     /// Reads YAML text. `name` stands for it in errors.
@@ -54,7 +57,7 @@ impl Layer {
         let mut layer = Self::new(name);
         match layer.value(text, tree, &mut Vec::new()) {
             Value::Dict(_, values) => layer.values = values,
-            _ => return Err(ConfigError::new(name, "expected a mapping of keys, such as \"accounts:\"")),
+            _ => return Err(ConfigError::new(name, "expected a mapping of keys, each with a colon behind it")),
         }
         Ok(layer)
     }
@@ -141,6 +144,12 @@ impl Layer {
         self.empty.contains(path)
     }
 
+    /// Whether a key's value is written in quotes.
+    pub fn is_quoted(&self, path: &[&str]) -> bool {
+        let path: KeyPath = path.iter().map(|&key| key.to_owned()).collect();
+        self.quoted.contains(&path)
+    }
+
     /// What the layer sets.
     pub const fn values(&self) -> &Dict {
         &self.values
@@ -160,7 +169,12 @@ impl Layer {
                 self.empty.insert(path.clone());
                 Value::from(Dict::new())
             }
-            Node::Text(scalar) => Value::from(scalar),
+            Node::Text(scalar) => {
+                if source(text, &node.defined).is_some_and(|scalar| scalar.starts_with(['"', '\''])) {
+                    self.quoted.insert(path.clone());
+                }
+                Value::from(scalar)
+            }
             Node::Plain(fallback) => Value::from(source(text, &node.defined).unwrap_or(&fallback)),
             Node::List(items) => {
                 let mut values = Vec::new();
@@ -231,13 +245,27 @@ fn syntax_error(name: &str, text: &str, error: &serde_saphyr::Error) -> ConfigEr
     };
     let place = place(name, &location);
     if let serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } = error {
+        let key = shown_key(key);
         return ConfigError::new(&place, format!("{key}: the key stands here a second time; leave one of the two"));
     }
     let line = usize::try_from(location.line()).ok().and_then(|n| text.lines().nth(n.saturating_sub(1)));
-    if line.is_none_or(|line| line.contains("key")) {
+    if line.is_none_or(may_hold_secret) {
         return ConfigError::new(&place, "no valid YAML (what is wrong is not shown: the line may hold a key)");
     }
     ConfigError::new(&place, format!("no valid YAML: {message}"))
+}
+
+/// Whether a line looks as if it held the pool's key, a password's hash, or a part of a private key: the words of such
+/// a key are long.
+fn may_hold_secret(line: &str) -> bool {
+    line.contains("key") || line.contains('$') || line.split_whitespace().any(|word| word.len() >= 40)
+}
+
+/// A key of the file, as it may be shown: a secret may stand in its place by mistake. None of our keys has a digit, or
+/// is long; secrets are, or have many.
+pub fn shown_key(key: &str) -> &str {
+    let digits = key.chars().filter(char::is_ascii_digit).count();
+    if digits >= 4 || key.len() >= 64 || key.contains('$') { "(not shown)" } else { key }
 }
 
 /// Any YAML, untyped.

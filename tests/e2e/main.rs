@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `exposition` | promtool, and the strict parsers of the Python client library, read both formats |
 //! | `scraping` | Prometheus 2 and 3 scrape it, discover its accounts, and answer as the pool does |
+//! | `web_config` | promtool takes and refuses the same web configurations |
 //! | `browser` | a real browser shows the status page and the metrics |
 //!
 //! `programs` starts the programs; `pool` reads the simulated pool's API without the code under test.
@@ -18,6 +19,9 @@ mod exposition;
 mod pool;
 mod programs;
 mod scraping;
+mod web_config;
+#[path = "../it/web_files.rs"]
+mod web_files;
 
 use std::{collections::BTreeMap, fmt::Debug};
 

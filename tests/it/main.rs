@@ -10,10 +10,12 @@
 //! | `commands` | the program itself: commands, flags, exit codes, signals |
 //! | `polling` | cadences, honesty under failure, accounts that do not touch each other |
 //! | `serving` | HTTP: negotiation, narrowing, discovery, health, limits |
+//! | `web_config` | the web configuration: what each file comes to, and every broken rule |
 //! | `demo` | the simulated pool, polled as the real one |
 //! | `docs` | the documentation's tables and examples against the code |
 //!
-//! `harness` starts exporters and pools; `parser` reads expositions, strictly and without the code under test.
+//! `harness` starts exporters and pools; `web_files` makes certificates; `parser` reads expositions, strictly and without
+//! the code under test.
 
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 #![expect(clippy::excessive_precision, reason = "figures stand here as the pool wrote them")]
@@ -30,3 +32,5 @@ mod parser;
 mod polling;
 mod properties;
 mod serving;
+mod web_config;
+mod web_files;

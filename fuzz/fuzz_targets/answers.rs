@@ -1,0 +1,124 @@
+//! Any text as an answer of the pool, to each of the five endpoints. Whatever comes out can be shown: nothing negative,
+//! nothing infinite, no name that is too long or plays tricks.
+
+#![no_main]
+
+use btcpool_exporter::{
+    client::wire::{self, Anomalies, MAX_NAME_CHARACTERS},
+    config::RejectRateUnit,
+    model::{Coins, Endpoint, Hashrate, HashrateWindows, Id, Ratio, UnixSeconds, is_direction_mark},
+};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    // The client reads an answer's bytes in this way, too.
+    let text = String::from_utf8_lossy(bytes);
+    let answer = match wire::open(&text) {
+        Ok(answer) => answer,
+        Err(error) => {
+            let shown = error.into_fetch_error(str::to_owned).to_string();
+            assert!(!shown.is_empty());
+            return;
+        }
+    };
+    let mut anomalies = Anomalies::default();
+    if let Some(total) = answer.total(&mut anomalies) {
+        assert!(total <= 1 << 53);
+    }
+    known(Endpoint::Workers, &anomalies);
+
+    let mut anomalies = Anomalies::default();
+    if let Ok(stats) = wire::main_stat(&answer, &mut anomalies) {
+        assert!(stats.is_sorted_by(|(before, _), (after, _)| before < after), "{stats:?}");
+        for (_, coin) in &stats {
+            assert!(coin.miners.is_none_or(|miners| miners <= 1 << 53), "{coin:?}");
+            ratio(coin.fee);
+            hashrate(coin.pool_hashrate);
+            hashrate(coin.network_hashrate);
+            assert!(coin.network_difficulty.is_none_or(|figure| figure.is_finite() && figure >= 0.0), "{coin:?}");
+        }
+    }
+    known(Endpoint::MainStat, &anomalies);
+
+    let mut anomalies = Anomalies::default();
+    if let Ok(summary) = wire::summary_data(&answer, &mut anomalies) {
+        assert!([summary.active_workers, summary.inactive_workers].iter().flatten().all(|&count| count <= 1 << 53));
+        windows(summary.hashrate);
+        coins(summary.balance);
+    }
+    known(Endpoint::SummaryData, &anomalies);
+
+    let Ok(data) = answer.data() else { return };
+
+    let mut anomalies = Anomalies::default();
+    if let Ok(rows) = wire::profit_history(data, &mut anomalies) {
+        for (date, day) in rows.into_iter().flatten() {
+            assert_eq!(date, day.date);
+            hashrate(day.hashrate);
+            [day.pps, day.pplns, day.total].into_iter().for_each(coins);
+        }
+    }
+    known(Endpoint::ProfitHistory, &anomalies);
+
+    let mut anomalies = Anomalies::default();
+    if let Ok(rows) = wire::payment_history(data, &mut anomalies) {
+        for (row_id, payment) in rows.into_iter().flatten() {
+            id(&row_id);
+            coins(payment.amount);
+            time(payment.created);
+        }
+    }
+    known(Endpoint::PaymentHistory, &anomalies);
+
+    for unit in [RejectRateUnit::Ratio, RejectRateUnit::Percent] {
+        let mut anomalies = Anomalies::default();
+        if let Ok(rows) = wire::workers(data, unit, &mut anomalies) {
+            for (row_id, worker) in rows.into_iter().flatten() {
+                assert_eq!(row_id, worker.id);
+                id(&row_id);
+                assert!(worker.name.chars().count() <= MAX_NAME_CHARACTERS, "{worker:?}");
+                assert!(worker.name.chars().all(showable), "{worker:?}");
+                windows(worker.hashrate);
+                ratio(worker.reject_ratio);
+                time(worker.last_active);
+            }
+        }
+        known(Endpoint::Workers, &anomalies);
+    }
+});
+
+fn showable(c: char) -> bool {
+    !c.is_control() && !is_direction_mark(c)
+}
+
+fn id(id: &Id) {
+    assert!((1..=64).contains(&id.as_str().chars().count()), "{id:?}");
+    assert!(id.as_str().chars().all(showable), "{id:?}");
+}
+
+fn windows(windows: HashrateWindows) {
+    [windows.ten_minutes, windows.one_hour, windows.day].into_iter().for_each(hashrate);
+}
+
+fn hashrate(hashrate: Option<Hashrate>) {
+    assert!(hashrate.is_none_or(|it| it.as_f64().is_finite() && it.as_f64() >= 0.0), "{hashrate:?}");
+}
+
+fn ratio(ratio: Option<Ratio>) {
+    assert!(ratio.is_none_or(|it| (0.0..=1.0).contains(&it.as_f64())), "{ratio:?}");
+}
+
+fn coins(coins: Option<Coins>) {
+    assert!(coins.is_none_or(|it| it.units() >= 0), "{coins:?}");
+}
+
+fn time(time: Option<UnixSeconds>) {
+    assert!(time.is_none_or(|it| (1..253_402_300_800).contains(&it.0)), "{time:?}");
+}
+
+/// Every anomaly is counted under a name that exists from the start.
+fn known(endpoint: Endpoint, anomalies: &Anomalies) {
+    for (field, count) in anomalies.counts() {
+        assert!(count > 0 && wire::fields(endpoint).any(|name| name == field), "{endpoint:?} {field} {count}");
+    }
+}

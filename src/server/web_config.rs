@@ -1,0 +1,836 @@
+//! The web configuration: the file that every exporter of Prometheus' ecosystem takes by `--web.config.file`. TLS,
+//! client certificates, basic authentication, headers and the rate limit, as exporter-toolkit defines them.
+//!
+//! [`WebConfig::from_yaml`] reads text and touches no file; what the certificates' files hold comes by [`Tls::load`],
+//! so that it can be read again when it has changed. Where exporter-toolkit takes something that this exporter's TLS
+//! has not (TLS 1.0 and 1.1, CBC ciphers, the curve P-521), the rest of what is asked for is honoured with a warning, as
+//! long as there is a rest, and is an error otherwise. What would leave the exporter unreachable, or open to clients
+//! that it was told to check, is an error, too.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::http::{HeaderName, HeaderValue, header};
+use rustls::{
+    RootCertStore, SupportedCipherSuite, SupportedProtocolVersion,
+    crypto::{
+        CryptoProvider, SupportedKxGroup,
+        ring::{self, cipher_suite, kx_group},
+    },
+    pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject as _},
+    sign::CertifiedKey,
+    version::{TLS12, TLS13},
+};
+use secrecy::{ExposeSecret as _, SecretBox, SecretString};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+
+use crate::config::{
+    ConfigError,
+    reading::{Reader, unknown_key},
+    source::{Layer, shown_key},
+};
+
+/// The whole web configuration, valid.
+#[derive(Debug)]
+pub struct WebConfig {
+    /// `tls_server_config`; `None`: plain HTTP.
+    pub tls: Option<Tls>,
+    /// Whether HTTP/2 may be spoken, over TLS.
+    pub http2: bool,
+    /// Headers that every answer carries. One that is written without a value is not among them.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Who may ask, by name; empty: everybody.
+    pub users: BTreeMap<String, BcryptHash>,
+    /// `rate_limit`; `None`: no limit.
+    pub rate_limit: Option<RateLimit>,
+    /// What is allowed but unwise or cannot be honoured in full, for the log.
+    pub warnings: Vec<String>,
+}
+
+/// How connections are encrypted, and whose are taken.
+#[derive(Debug)]
+pub struct Tls {
+    /// The server's certificate, and those between it and its authority.
+    pub certificate: Pem,
+    /// Its key.
+    pub key: Pem,
+    /// What is asked of clients.
+    pub client_auth: ClientAuth,
+    /// Of these names (DNS, IP address, e-mail address or URI, to the letter) a client's certificate must bear one;
+    /// `None`: any will do.
+    pub client_allowed_sans: Option<BTreeSet<String>>,
+    /// The versions of TLS that are spoken; at least one.
+    pub versions: Vec<&'static SupportedProtocolVersion>,
+    /// The cipher suites, the preferred first; at least one for the newest of `versions`.
+    pub cipher_suites: Vec<SupportedCipherSuite>,
+    /// The groups of the key exchange, the preferred first; at least one.
+    pub kx_groups: Vec<&'static dyn SupportedKxGroup>,
+    /// Whether this server's order of preference counts, or the client's.
+    pub prefer_server_cipher_suites: bool,
+}
+
+/// What is asked of clients.
+#[derive(Debug)]
+pub enum ClientAuth {
+    /// No certificate: `NoClientCert`.
+    None,
+    /// A certificate, which nobody need have signed: `RequestClientCert`, `RequireAnyClientCert`.
+    Unverified {
+        /// Whether a client without one is turned away.
+        required: bool,
+        /// Authorities that could sign one; a hint to the client, no more.
+        authorities: Option<Pem>,
+    },
+    /// A certificate that an authority has signed: `VerifyClientCertIfGiven`, `RequireAndVerifyClientCert`.
+    Verified {
+        /// Whether a client without one is turned away.
+        required: bool,
+        /// The authorities.
+        authorities: Pem,
+    },
+}
+
+/// PEM text: certificates or a key, in a file of their own or in the configuration itself.
+#[derive(Debug)]
+pub struct Pem {
+    /// The key of the configuration that names or holds it.
+    pub key: &'static str,
+    /// Where that key stands.
+    place: String,
+    source: PemSource,
+}
+
+#[derive(Debug)]
+enum PemSource {
+    File(PathBuf),
+    Inline(SecretString),
+}
+
+/// What the files of a [`Tls`] held when they were read.
+#[derive(Debug)]
+pub struct Credentials {
+    /// The server's certificate and its key, which belong together.
+    pub certified_key: Arc<CertifiedKey>,
+    /// Whose signature on a client's certificate counts; not empty. `None`: nobody was named.
+    pub authorities: Option<Arc<RootCertStore>>,
+}
+
+/// How often may be asked, all clients together: a bucket of tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateLimit {
+    /// From one token to the next; not zero.
+    pub interval: Duration,
+    /// How many tokens the bucket holds. 0: every request is refused.
+    pub burst: u32,
+}
+
+/// A password's hash by bcrypt, taken apart.
+pub struct BcryptHash {
+    cost: u32,
+    salt: [u8; Self::SALT_BYTES],
+    digest: SecretBox<[u8; Self::DIGEST_BYTES]>,
+}
+
+impl BcryptHash {
+    const SALT_BYTES: usize = 16;
+    const DIGEST_BYTES: usize = 23;
+
+    /// Reads `$2y$10$` and 53 characters, of which the first 22 are the salt. Whatever letter stands behind the 2, the
+    /// hash is taken as today's bcrypt makes it; Go's bcrypt does the same.
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        const SHAPE: &str =
+            "is no bcrypt hash such as `htpasswd -nBC 10 \"\"` writes: $2y$, two digits of cost, $, and 53 characters";
+        let rest = text.strip_prefix("$2").ok_or(SHAPE)?;
+        let rest = rest.strip_prefix(|c: char| c.is_ascii_lowercase()).unwrap_or(rest);
+        let (cost, rest) = rest.strip_prefix('$').and_then(|rest| rest.split_once('$')).ok_or(SHAPE)?;
+        if cost.len() != 2 || rest.len() != 53 || !rest.is_ascii() {
+            return Err(SHAPE);
+        }
+        let cost = cost.parse().ok().filter(|cost| (4..=31).contains(cost));
+        let cost = cost.ok_or("has a cost that bcrypt does not know; it goes from 04 to 31")?;
+        let (salt, digest) = rest.split_at(22);
+        let salt = bcrypt_base64(salt).ok_or(SHAPE)?;
+        Ok(Self { cost, salt, digest: SecretBox::new(Box::new(bcrypt_base64(digest).ok_or(SHAPE)?)) })
+    }
+
+    /// The logarithm of the work, from 4 to 31.
+    pub const fn cost(&self) -> u32 {
+        self.cost
+    }
+
+    /// The salt.
+    pub const fn salt(&self) -> [u8; Self::SALT_BYTES] {
+        self.salt
+    }
+
+    /// What bcrypt must make of the password under this cost and salt, without its last byte, as ever.
+    pub fn expose_digest(&self) -> &[u8; Self::DIGEST_BYTES] {
+        self.digest.expose_secret()
+    }
+}
+
+impl fmt::Debug for BcryptHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BcryptHash").field("cost", &self.cost).finish_non_exhaustive()
+    }
+}
+
+/// bcrypt's own base64: another alphabet, no padding. `N` bytes of as many characters as they take.
+fn bcrypt_base64<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let (mut bytes, mut at) = ([0; N], 0);
+    let (mut buffer, mut bits) = (0_u32, 0);
+    for byte in text.bytes() {
+        let six = match byte {
+            b'.' => 0,
+            b'/' => 1,
+            b'A'..=b'Z' => byte - b'A' + 2,
+            b'a'..=b'z' => byte - b'a' + 28,
+            b'0'..=b'9' => byte - b'0' + 54,
+            _ => return None,
+        };
+        buffer = (buffer << 6 | u32::from(six)) & 0xFFFF;
+        bits += 6;
+        if bits >= 8 {
+            bits -= 8;
+            let [.., whole] = (buffer >> bits).to_be_bytes();
+            *bytes.get_mut(at)? = whole;
+            at += 1;
+        }
+    }
+    (at == N).then_some(bytes)
+}
+
+/// The file as it is written. Nothing of it is shown.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawWebConfig {
+    #[serde(default)]
+    tls_server_config: RawTls,
+    #[serde(default)]
+    http_server_config: RawHttp,
+    #[serde(default)]
+    basic_auth_users: BTreeMap<String, Text>,
+    #[serde(default)]
+    rate_limit: RawRateLimit,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct RawTls {
+    cert_file: Text,
+    key_file: Text,
+    cert: Text,
+    key: Text,
+    client_auth_type: Text,
+    client_ca_file: Text,
+    client_ca: Text,
+    client_allowed_sans: List,
+    min_version: Text,
+    max_version: Text,
+    cipher_suites: List,
+    prefer_server_cipher_suites: Text,
+    curve_preferences: List,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct RawHttp {
+    http2: Text,
+    headers: BTreeMap<String, Text>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct RawRateLimit {
+    interval: Text,
+    burst: Text,
+}
+
+/// A scalar; `None` when its key is not there, or has no value, which is the same to exporter-toolkit.
+#[derive(Default)]
+struct Text(Option<String>);
+
+impl Text {
+    /// What is written, if anything is; exporter-toolkit takes "" for nothing in most places.
+    fn filled(&self) -> Option<&str> {
+        self.0.as_deref().filter(|text| !text.is_empty())
+    }
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a single value")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Text, E> {
+                Ok(Text(Some(text.to_owned())))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Text, A::Error> {
+                no_value(map, &self).map(|()| Text(None))
+            }
+        }
+
+        deserializer.deserialize_any(TextVisitor)
+    }
+}
+
+/// A list; `None` when its key is not there, or has no value.
+#[derive(Default)]
+struct List(Option<Vec<String>>);
+
+impl<'de> Deserialize<'de> for List {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ListVisitor;
+
+        impl<'de> Visitor<'de> for ListVisitor {
+            type Value = List;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<List, A::Error> {
+                let mut list = Vec::new();
+                while let Some(item) = items.next_element()? {
+                    list.push(item);
+                }
+                Ok(List(Some(list)))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<List, A::Error> {
+                no_value(map, &self).map(|()| List(None))
+            }
+        }
+
+        deserializer.deserialize_any(ListVisitor)
+    }
+}
+
+/// A key without a value comes as an empty mapping.
+fn no_value<'de, A: MapAccess<'de>>(mut map: A, expected: &dyn serde::de::Expected) -> Result<(), A::Error> {
+    match map.next_entry::<IgnoredAny, IgnoredAny>()? {
+        None => Ok(()),
+        Some(_) => Err(A::Error::invalid_type(serde::de::Unexpected::Map, expected)),
+    }
+}
+
+impl WebConfig {
+    /// Reads the file; not those that it names.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, and the first thing that is wrong with it.
+    pub fn read(file: &Path) -> Result<Self, ConfigError> {
+        let name = file.display().to_string();
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| ConfigError::new(&name, format!("the web configuration file cannot be read: {error}")))?;
+        Self::from_yaml(&name, &text, file.parent().unwrap_or(Path::new("")))
+    }
+
+    /// Reads YAML text. `name` stands for it in errors; files that it names are looked for from `directory`.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong.
+    pub fn from_yaml(name: &str, text: &str, directory: &Path) -> Result<Self, ConfigError> {
+        let layers = [Layer::yaml(name, text)?];
+        let [layer] = &layers;
+        let reader = Reader::new(&layers);
+        reader.sections_are_mappings()?;
+        let raw: RawWebConfig = reader.extract()?;
+        let mut border = Border { reader, layer, directory, warnings: Vec::new() };
+        let tls = border.tls(&raw.tls_server_config)?;
+        let http2 = border.truth(&["http_server_config", "http2"], &raw.http_server_config.http2)?;
+        let headers = border.headers(&raw.http_server_config.headers)?;
+        let users = border.users(&raw.basic_auth_users)?;
+        let rate_limit = border.rate_limit(&raw.rate_limit)?;
+        Ok(Self { tls, http2, headers, users, rate_limit, warnings: border.warnings })
+    }
+}
+
+/// Where raw text becomes valid.
+struct Border<'a> {
+    reader: Reader<'a>,
+    layer: &'a Layer,
+    directory: &'a Path,
+    warnings: Vec<String>,
+}
+
+/// The section of everything about TLS.
+const TLS: &str = "tls_server_config";
+
+/// A name that exporter-toolkit knows, and what it stands for here; `None`: this exporter's TLS has it not.
+type Known<T> = (&'static str, Option<T>);
+
+/// Go's names of the cipher suites that Go holds to be secure. Those of TLS 1.3 are not for choosing.
+static CIPHER_SUITES: [Known<&SupportedCipherSuite>; 13] = [
+    ("TLS_AES_128_GCM_SHA256", Some(&cipher_suite::TLS13_AES_128_GCM_SHA256)),
+    ("TLS_AES_256_GCM_SHA384", Some(&cipher_suite::TLS13_AES_256_GCM_SHA384)),
+    ("TLS_CHACHA20_POLY1305_SHA256", Some(&cipher_suite::TLS13_CHACHA20_POLY1305_SHA256)),
+    ("TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", Some(&cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256)),
+    ("TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", Some(&cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384)),
+    (
+        "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+        Some(&cipher_suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256),
+    ),
+    ("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", Some(&cipher_suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256)),
+    ("TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", Some(&cipher_suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384)),
+    ("TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256", Some(&cipher_suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256)),
+    ("TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA", None),
+    ("TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA", None),
+    ("TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA", None),
+    ("TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA", None),
+];
+
+/// exporter-toolkit's names of the curves.
+static CURVES: [Known<&&dyn SupportedKxGroup>; 4] = [
+    ("X25519", Some(&kx_group::X25519)),
+    ("CurveP256", Some(&kx_group::SECP256R1)),
+    ("CurveP384", Some(&kx_group::SECP384R1)),
+    ("CurveP521", None),
+];
+
+/// The headers that may be set, and their values; empty: any.
+const HEADERS: [(&str, HeaderName, &[&str]); 5] = [
+    ("Content-Security-Policy", header::CONTENT_SECURITY_POLICY, &[]),
+    ("Strict-Transport-Security", header::STRICT_TRANSPORT_SECURITY, &[]),
+    ("X-Content-Type-Options", header::X_CONTENT_TYPE_OPTIONS, &["nosniff"]),
+    ("X-Frame-Options", header::X_FRAME_OPTIONS, &["deny", "sameorigin"]),
+    ("X-XSS-Protection", header::X_XSS_PROTECTION, &[]),
+];
+
+impl Border<'_> {
+    fn warn(&mut self, path: &[&str], message: impl fmt::Display) {
+        self.warnings.push(self.reader.error(path, message).to_string());
+    }
+
+    /// A truth as YAML 1.1 has them, which is what exporter-toolkit reads. All of them default to true.
+    fn truth(&self, path: &[&str], text: &Text) -> Result<bool, ConfigError> {
+        let Some(text) = &text.0 else { return Ok(true) };
+        let quoted = self.layer.is_quoted(path);
+        self.reader.read(path, text, "true or false (without quotes)", |text| match text {
+            _ if quoted => None,
+            "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "y" | "Y" => Some(true),
+            "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" | "n" | "N" => Some(false),
+            _ => None,
+        })
+    }
+
+    fn tls(&mut self, raw: &RawTls) -> Result<Option<Tls>, ConfigError> {
+        let versions = self.versions(raw)?;
+        let cipher_suites = self.cipher_suites(&raw.cipher_suites, &versions)?;
+        let path = [TLS, "curve_preferences"];
+        let kx_groups = match self.known(&path, &raw.curve_preferences, &CURVES)? {
+            Some(groups) => groups.into_iter().copied().collect(),
+            None => ring::default_provider().kx_groups,
+        };
+        let prefer_server_cipher_suites =
+            self.truth(&[TLS, "prefer_server_cipher_suites"], &raw.prefer_server_cipher_suites)?;
+        let client_auth_type = self.client_auth_type(raw)?;
+        let certificate = self.pem(("cert_file", &raw.cert_file), ("cert", &raw.cert));
+        let key = self.pem(("key_file", &raw.key_file), ("key", &raw.key));
+        let authorities = self.pem(("client_ca_file", &raw.client_ca_file), ("client_ca", &raw.client_ca));
+        let client_allowed_sans = raw.client_allowed_sans.0.as_ref().map(|names| names.iter().cloned().collect());
+        let (certificate, key) = match (certificate, key) {
+            (Some(certificate), Some(key)) => (certificate, key),
+            (None, None) if authorities.is_none() && client_auth_type.is_none() => {
+                if raw.says_something() {
+                    self.warn(&[TLS], "there is neither cert_file nor key_file, so nothing is encrypted");
+                }
+                return Ok(None);
+            }
+            (None, _) => return Err(self.reader.error(&[TLS], "has no certificate; set cert_file (or cert)")),
+            (Some(_), None) => return Err(self.reader.error(&[TLS], "has no key; set key_file (or key)")),
+        };
+        let client_auth = match (client_auth_type.unwrap_or(ClientAuthType::NoCertificate), authorities) {
+            (ClientAuthType::NoCertificate, None) => ClientAuth::None,
+            (ClientAuthType::NoCertificate, Some(authorities)) => {
+                let message = "nobody is asked for a certificate; set client_auth_type: RequireAndVerifyClientCert";
+                return Err(self.reader.error(&[TLS, authorities.key], message));
+            }
+            (ClientAuthType::Unverified { required }, authorities) => ClientAuth::Unverified { required, authorities },
+            (ClientAuthType::Verified { required }, Some(authorities)) => {
+                ClientAuth::Verified { required, authorities }
+            }
+            (ClientAuthType::Verified { .. }, None) => {
+                let message = "whose signature counts is not said; set client_ca_file (or client_ca)";
+                return Err(self.reader.error(&[TLS, "client_auth_type"], message));
+            }
+        };
+        let path = [TLS, "client_allowed_sans"];
+        match (&client_allowed_sans, &client_auth) {
+            (None, _) | (Some(_), ClientAuth::Verified { required: true, .. }) => {}
+            (Some(_), ClientAuth::None) => {
+                self.warn(&path, "keeps nobody out: client_auth_type asks for no certificate");
+            }
+            (Some(_), ClientAuth::Unverified { .. }) => {
+                self.warn(&path, "keeps nobody out: client_auth_type lets clients sign their certificates themselves");
+            }
+            (Some(_), ClientAuth::Verified { required: false, .. }) => {
+                self.warn(&path, "keeps nobody out who has no certificate: client_auth_type does not require one");
+            }
+        }
+        Ok(Some(Tls {
+            certificate,
+            key,
+            client_auth,
+            client_allowed_sans,
+            versions,
+            cipher_suites,
+            kx_groups,
+            prefer_server_cipher_suites,
+        }))
+    }
+
+    /// PEM text that stands in a file or here; the file goes first.
+    fn pem(&mut self, file: (&'static str, &Text), inline: (&'static str, &Text)) -> Option<Pem> {
+        let (key, source) = match (file.1.filled(), inline.1.filled()) {
+            (Some(path), other) => {
+                if other.is_some() {
+                    self.warn(&[TLS, inline.0], format!("is not looked at: {} is set, too", file.0));
+                }
+                (file.0, PemSource::File(self.directory.join(path)))
+            }
+            (None, Some(text)) => (inline.0, PemSource::Inline(text.into())),
+            (None, None) => return None,
+        };
+        let place = self.reader.place(&[TLS.to_owned(), key.to_owned()]);
+        Some(Pem { key, place, source })
+    }
+
+    fn client_auth_type(&self, raw: &RawTls) -> Result<Option<ClientAuthType>, ConfigError> {
+        let Some(text) = raw.client_auth_type.filled() else { return Ok(None) };
+        let expected = "NoClientCert, RequestClientCert, RequireAnyClientCert, VerifyClientCertIfGiven or \
+                        RequireAndVerifyClientCert";
+        let parse = |text: &str| match text {
+            "NoClientCert" => Some(ClientAuthType::NoCertificate),
+            "RequestClientCert" => Some(ClientAuthType::Unverified { required: false }),
+            // The second name is an old one.
+            "RequireAnyClientCert" | "RequireClientCert" => Some(ClientAuthType::Unverified { required: true }),
+            "VerifyClientCertIfGiven" => Some(ClientAuthType::Verified { required: false }),
+            "RequireAndVerifyClientCert" => Some(ClientAuthType::Verified { required: true }),
+            _ => None,
+        };
+        self.reader.read(&[TLS, "client_auth_type"], text, expected, parse).map(Some)
+    }
+
+    fn versions(&mut self, raw: &RawTls) -> Result<Vec<&'static SupportedProtocolVersion>, ConfigError> {
+        let version = |path: [&str; 2], text: &Text, default| match &text.0 {
+            None => Ok(default),
+            Some(text) => self.reader.read(&path, text, "TLS10, TLS11, TLS12 or TLS13", |text| match text {
+                "TLS10" => Some(10),
+                "TLS11" => Some(11),
+                "TLS12" => Some(12),
+                "TLS13" => Some(13),
+                _ => None,
+            }),
+        };
+        let (min_path, max_path) = ([TLS, "min_version"], [TLS, "max_version"]);
+        let least = version(min_path, &raw.min_version, 12)?;
+        let most = version(max_path, &raw.max_version, 13)?;
+        if most < 12 {
+            return Err(self
+                .reader
+                .error(&max_path, "TLS 1.0 and 1.1 are broken and not supported; use TLS12 or TLS13"));
+        }
+        if least > most {
+            return Err(self.reader.error(&min_path, "is above max_version, so no version is left"));
+        }
+        if least < 12 {
+            self.warn(&min_path, "TLS 1.0 and 1.1 are broken and not supported; the least version is TLS12");
+        }
+        let known = [(12, &TLS12), (13, &TLS13)];
+        Ok(known.into_iter().filter(|(version, _)| (least..=most).contains(version)).map(|(_, tls)| tls).collect())
+    }
+
+    /// Every suite of TLS 1.3, and those of TLS 1.2 that were chosen.
+    fn cipher_suites(
+        &mut self,
+        list: &List,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Result<Vec<SupportedCipherSuite>, ConfigError> {
+        let path = [TLS, "cipher_suites"];
+        let mut suites = ring::default_provider().cipher_suites;
+        if let Some(chosen) = self.known(&path, list, &CIPHER_SUITES)? {
+            suites.retain(|suite| suite.version() == &TLS13);
+            suites.extend(chosen.into_iter().filter(|suite| suite.version() == &TLS12).copied());
+        }
+        if suites.iter().any(|suite| versions.contains(&suite.version())) {
+            return Ok(suites);
+        }
+        Err(self.reader.error(&path, "names no suite of TLS 1.2, and max_version allows no other version"))
+    }
+
+    /// What the names of a list stand for, each once; `None` when the list is empty or not there. Names that stand for
+    /// nothing here are left out with a warning, as long as others remain.
+    fn known<T: Copy>(
+        &mut self,
+        path: &[&str; 2],
+        list: &List,
+        known: &'static [Known<T>],
+    ) -> Result<Option<Vec<T>>, ConfigError> {
+        let Some(names) = list.0.as_ref().filter(|names| !names.is_empty()) else { return Ok(None) };
+        let (mut found, mut unsupported) = (Vec::new(), Vec::new());
+        let mut seen = BTreeSet::new();
+        for (index, name) in names.iter().enumerate() {
+            let index = index.to_string();
+            let all: Vec<_> = known.iter().map(|(name, _)| *name).collect();
+            let expected = format!("one of {}", all.join(", "));
+            let of_name = |text: &str| known.iter().find(|(name, _)| *name == text);
+            let (name, value) = self.reader.read(&[path[0], path[1], &index], name, &expected, of_name)?;
+            match value {
+                _ if !seen.insert(name) => {}
+                Some(value) => found.push(*value),
+                None => unsupported.push(*name),
+            }
+        }
+        let unsupported = unsupported.join(", ");
+        if found.is_empty() {
+            return Err(self.reader.error(path, format!("nothing of this is supported here: {unsupported}")));
+        }
+        if !unsupported.is_empty() {
+            self.warn(path, format!("not supported here, and left out: {unsupported}"));
+        }
+        Ok(Some(found))
+    }
+
+    fn headers(&self, raw: &BTreeMap<String, Text>) -> Result<Vec<(HeaderName, HeaderValue)>, ConfigError> {
+        let mut headers = Vec::new();
+        for (name, text) in raw {
+            let path = ["http_server_config", "headers", name];
+            let Some((_, header, values)) = HEADERS.iter().find(|(known, ..)| known == name) else {
+                let message = unknown_key(name, &HEADERS.map(|(known, ..)| known));
+                return Err(self.reader.error_as(&path, shown_key(name), message));
+            };
+            let text = text.0.as_deref().unwrap_or_default();
+            if !values.is_empty() && !values.contains(&text) {
+                let expected = values.join(" or ");
+                return Err(self.reader.error(&path, format!("{text:?} is not {expected}")));
+            }
+            // A policy may be written over several lines.
+            let line = text.replace(['\r', '\n'], " ");
+            let line = line.trim();
+            if !line.is_empty() {
+                let value = HeaderValue::from_bytes(line.as_bytes());
+                let message = "has a character that no header may hold";
+                headers.push((header.clone(), value.map_err(|_| self.reader.error(&path, message))?));
+            }
+        }
+        Ok(headers)
+    }
+
+    fn users(&mut self, raw: &BTreeMap<String, Text>) -> Result<BTreeMap<String, BcryptHash>, ConfigError> {
+        let mut users = BTreeMap::new();
+        for (name, hash) in raw {
+            let path = ["basic_auth_users", name];
+            // Name and hash may have changed places.
+            let shown = if name.contains('$') { "(not shown)" } else { name };
+            let hash = BcryptHash::parse(hash.0.as_deref().unwrap_or_default());
+            let hash = hash.map_err(|message| self.reader.error_as(&path, shown, message))?;
+            if name.contains(':') {
+                let message = "can never log in: basic authentication ends a name at the first colon";
+                self.warnings.push(self.reader.error_as(&path, shown, message).to_string());
+            }
+            users.insert(name.clone(), hash);
+        }
+        Ok(users)
+    }
+
+    fn rate_limit(&mut self, raw: &RawRateLimit) -> Result<Option<RateLimit>, ConfigError> {
+        let interval_path = ["rate_limit", "interval"];
+        let interval = raw.interval.0.as_ref().map_or(Ok(0), |text| {
+            let quoted = self.layer.is_quoted(&interval_path);
+            self.reader.read(&interval_path, text, "a duration such as 1s, 100ms or 1m30s", |text| {
+                // exporter-toolkit takes a bare number for nanoseconds.
+                text.parse().ok().filter(|_| !quoted).or_else(|| go_duration(text))
+            })
+        })?;
+        let burst_path = ["rate_limit", "burst"];
+        let burst: i64 = raw.burst.0.as_ref().map_or(Ok(0), |text| {
+            let quoted = self.layer.is_quoted(&burst_path);
+            self.reader.read(&burst_path, text, "a whole number (without quotes)", |text| {
+                text.parse().ok().filter(|_| !quoted)
+            })
+        })?;
+        let Ok(interval) = u64::try_from(interval) else {
+            self.warn(&interval_path, "is below zero, so there is no limit");
+            return Ok(None);
+        };
+        if interval == 0 {
+            return Ok(None);
+        }
+        if raw.interval.0.as_ref().is_some_and(|text| text.trim().bytes().all(|byte| byte.is_ascii_digit())) {
+            self.warn(&interval_path, "has no unit, and so is in nanoseconds");
+        }
+        if burst <= 0 {
+            let path: &[&str] = if raw.burst.0.is_some() { &burst_path } else { &["rate_limit"] };
+            self.warn(path, "every request will be refused; burst must be at least 1");
+        }
+        let burst = u32::try_from(burst.max(0)).unwrap_or(u32::MAX);
+        Ok(Some(RateLimit { interval: Duration::from_nanos(interval), burst }))
+    }
+}
+
+/// `client_auth_type`, before it is known whose signatures count.
+#[derive(Clone, Copy)]
+enum ClientAuthType {
+    NoCertificate,
+    Unverified { required: bool },
+    Verified { required: bool },
+}
+
+impl RawTls {
+    /// Whether anything is set at all.
+    fn says_something(&self) -> bool {
+        let Self { client_allowed_sans, cipher_suites, curve_preferences, .. } = self;
+        let Self { min_version, max_version, prefer_server_cipher_suites, .. } = self;
+        [client_allowed_sans, cipher_suites, curve_preferences].iter().any(|list| list.0.is_some())
+            || [min_version, max_version, prefer_server_cipher_suites].iter().any(|text| text.0.is_some())
+    }
+}
+
+/// A duration as Go writes them, in nanoseconds: `1h30m`, `1.5s`, `-100ms`, `0`.
+fn go_duration(text: &str) -> Option<i64> {
+    let (sign, mut rest) = match text.strip_prefix('-') {
+        Some(rest) => (-1, rest),
+        None => (1, text.strip_prefix('+').unwrap_or(text)),
+    };
+    if rest == "0" {
+        return Some(0);
+    }
+    let mut total = 0_i64;
+    loop {
+        let unit_at = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, behind) = rest.split_at(unit_at);
+        let next = behind.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(behind.len());
+        let (unit, behind) = behind.split_at(next);
+        let nanoseconds: i64 = match unit {
+            "ns" => 1,
+            "us" | "µs" | "μs" => 1_000,
+            "ms" => 1_000_000,
+            "s" => 1_000_000_000,
+            "m" => 60_000_000_000,
+            "h" => 3_600_000_000_000,
+            _ => return None,
+        };
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+        if whole.is_empty() && fraction.is_empty() || fraction.contains('.') {
+            return None;
+        }
+        let whole: i64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+        total = total.checked_add(whole.checked_mul(nanoseconds)?)?;
+        let mut place = nanoseconds;
+        for digit in fraction.bytes() {
+            place /= 10;
+            total = total.checked_add(i64::from(digit - b'0') * place)?;
+        }
+        rest = behind;
+        if rest.is_empty() {
+            return Some(sign * total);
+        }
+    }
+}
+
+impl Tls {
+    /// The cryptography that was chosen, for a server.
+    pub fn provider(&self) -> CryptoProvider {
+        let (cipher_suites, kx_groups) = (self.cipher_suites.clone(), self.kx_groups.clone());
+        CryptoProvider { cipher_suites, kx_groups, ..ring::default_provider() }
+    }
+
+    /// Reads the certificates and the key, and sees that they fit together.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be read, holds something else, or the key is another certificate's.
+    pub fn load(&self) -> Result<Credentials, ConfigError> {
+        let chain = self.certificate.certificates()?;
+        let key = self.key.private_key()?;
+        let private = ring::default_provider().key_provider.load_private_key(key).map_err(|_| {
+            let message = "the private key is none that is supported: RSA from 2048 to 4096 bits, ECDSA over P-256 or P-384, \
+                           Ed25519";
+            self.key.error(message)
+        })?;
+        let certified_key = CertifiedKey::new(chain, private);
+        match certified_key.keys_match() {
+            Ok(()) => {}
+            Err(rustls::Error::InconsistentKeys(_)) => {
+                let message = format!("the private key does not belong to the certificate of {}", self.certificate.key);
+                return Err(self.key.error(&message));
+            }
+            Err(_) => return Err(self.certificate.error("the first certificate is none that can be understood")),
+        }
+        let authorities = match &self.client_auth {
+            ClientAuth::None | ClientAuth::Unverified { authorities: None, .. } => None,
+            ClientAuth::Unverified { authorities: Some(pem), .. } | ClientAuth::Verified { authorities: pem, .. } => {
+                let mut store = RootCertStore::empty();
+                for certificate in pem.certificates()? {
+                    let error = |_| pem.error("holds a certificate that cannot be understood");
+                    store.add(certificate).map_err(error)?;
+                }
+                Some(Arc::new(store))
+            }
+        };
+        Ok(Credentials { certified_key: Arc::new(certified_key), authorities })
+    }
+}
+
+impl Pem {
+    /// Of a key that stands where its file's name belongs, nothing is shown.
+    fn error(&self, message: &str) -> ConfigError {
+        let shown = match &self.source {
+            PemSource::File(path) => {
+                path.to_str().filter(|text| !text.contains(['\n', '\r']) && !text.contains("-----"))
+            }
+            PemSource::Inline(_) => None,
+        };
+        let shown = shown.map(|path| format!("{path}: ")).unwrap_or_default();
+        ConfigError::new(&self.place, format!("{TLS}.{}: {shown}{message}", self.key))
+    }
+
+    fn text(&self) -> Result<SecretBox<Vec<u8>>, ConfigError> {
+        let bytes = match &self.source {
+            PemSource::File(path) => {
+                std::fs::read(path).map_err(|error| self.error(&format!("cannot be read: {error}")))?
+            }
+            PemSource::Inline(text) => text.expose_secret().as_bytes().to_vec(),
+        };
+        Ok(SecretBox::new(Box::new(bytes)))
+    }
+
+    /// The certificates; at least one.
+    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
+        let text = self.text()?;
+        let certificates: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(text.expose_secret()).collect();
+        match certificates {
+            Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+            Ok(_) => Err(self.error("holds no certificate (nothing between BEGIN CERTIFICATE and END CERTIFICATE)")),
+            Err(_) => Err(self.error("is no valid PEM text")),
+        }
+    }
+
+    fn private_key(&self) -> Result<PrivateKeyDer<'static>, ConfigError> {
+        let text = self.text()?;
+        PrivateKeyDer::from_pem_slice(text.expose_secret()).map_err(|error| match error {
+            pem::Error::NoItemsFound => {
+                self.error("holds no private key (nothing between BEGIN PRIVATE KEY and END PRIVATE KEY)")
+            }
+            _ => self.error("is no valid PEM text"),
+        })
+    }
+}
