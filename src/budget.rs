@@ -1,7 +1,8 @@
 //! The one request budget: how many requests may be in flight and how many may start in a second, whoever asks.
 //!
 //! First come, first served, so that an account with a thousand pages cannot starve one with a single page. A pool that
-//! says "not before" (Retry-After) is heard for everybody: it counts by address, and all our requests come from one.
+//! says "not before" (Retry-After) or "too much" (429, 503) is heard for everybody: it counts by address, and all our
+//! requests come from one.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -19,15 +20,22 @@ pub const MAX_PAUSE: Duration = Duration::from_secs(300);
 /// The longest time from one request to the next: a year.
 const LONGEST_SPACING: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
+/// The rate is halved at the most so often: to a sixteenth.
+const MAX_HALVINGS: u32 = 4;
+
+/// Complaints within this time of the last one belong to it: they answer requests that were under way already.
+const ONE_COMPLAINT: Duration = Duration::from_secs(5);
+
+/// How long without a complaint until the rate is doubled again.
+const EASE_AFTER: Duration = Duration::from_secs(60);
+
 /// Hands out permissions to make one request.
 #[derive(Debug)]
 pub struct Budget {
     /// Requests in flight; tokio's semaphore is fair.
     in_flight: Arc<Semaphore>,
-    /// From one start to the next at the sustained rate.
+    /// From one start to the next at the configured rate.
     spacing: Duration,
-    /// How far starts may run ahead of the sustained rate: one second's worth of requests at once.
-    burst: Duration,
     pace: Mutex<Pace>,
 }
 
@@ -37,6 +45,10 @@ struct Pace {
     next: Instant,
     /// No request starts before.
     paused_until: Instant,
+    /// How often the rate is halved now.
+    halvings: u32,
+    /// When it was last changed, or complained of.
+    changed: Instant,
 }
 
 /// Permission to make one request; the place in flight is free again when this is dropped.
@@ -52,8 +64,7 @@ impl Budget {
         Self {
             in_flight: Arc::new(Semaphore::new(concurrency.min(Semaphore::MAX_PERMITS))),
             spacing,
-            burst: Duration::from_secs(1).saturating_sub(spacing),
-            pace: Mutex::new(Pace { next: now, paused_until: now }),
+            pace: Mutex::new(Pace { next: now, paused_until: now, halvings: 0, changed: now }),
         }
     }
 
@@ -77,9 +88,38 @@ impl Budget {
     /// Takes the next start at or after `now`.
     fn reserve(&self, now: Instant) -> Instant {
         let mut pace = self.pace();
+        while pace.halvings > 0 && now.saturating_duration_since(pace.changed) >= EASE_AFTER {
+            pace.halvings -= 1;
+            pace.changed += EASE_AFTER;
+            tracing::info!(requests_per_second = self.rate(pace.halvings), "no further complaint: asking faster again");
+        }
+        let spacing = self.spacing(pace.halvings);
         let next = pace.next.max(now);
-        pace.next = next + self.spacing;
-        now.max(next.checked_sub(self.burst).unwrap_or(now))
+        pace.next = next + spacing;
+        now.max(next.checked_sub(burst(spacing)).unwrap_or(now))
+    }
+
+    /// The pool is asked too much: the rate is halved for everybody, and doubled again minute by minute once there is
+    /// no complaint any more.
+    pub fn slow_down(&self) {
+        let mut pace = self.pace();
+        let now = Instant::now();
+        if pace.halvings > 0 && now.saturating_duration_since(pace.changed) < ONE_COMPLAINT {
+            return;
+        }
+        pace.changed = now;
+        if pace.halvings < MAX_HALVINGS {
+            pace.halvings += 1;
+            tracing::warn!(requests_per_second = self.rate(pace.halvings), "the pool is asked too much: asking slower");
+        }
+    }
+
+    fn spacing(&self, halvings: u32) -> Duration {
+        (self.spacing * (1 << halvings)).min(LONGEST_SPACING)
+    }
+
+    fn rate(&self, halvings: u32) -> f64 {
+        self.spacing(halvings).as_secs_f64().recip()
     }
 
     /// Starts no request for that long, but not for longer than [`MAX_PAUSE`].
@@ -87,7 +127,7 @@ impl Budget {
         let mut pace = self.pace();
         pace.paused_until = pace.paused_until.max(Instant::now() + pause.min(MAX_PAUSE));
         // Whoever was in a hurry before is not greeted with a burst.
-        pace.next = pace.paused_until + self.burst;
+        pace.next = pace.paused_until + burst(self.spacing(pace.halvings));
     }
 
     /// How long the pool wants to be left alone yet.
@@ -100,6 +140,11 @@ impl Budget {
         // Nothing between lock and unlock can panic, so a poisoned lock holds sound values all the same.
         self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How far starts may run ahead of the sustained rate: one second's worth of requests at once.
+fn burst(spacing: Duration) -> Duration {
+    Duration::from_secs(1).saturating_sub(spacing)
 }
 
 #[cfg(test)]
@@ -170,6 +215,25 @@ mod tests {
         assert_eq!(starts[..8], [0, 0, 0, 0, 250, 500, 750, 1000]);
         let after: Vec<_> = (0..12).map(|n| 8100 + n * 250).collect();
         assert_eq!(starts[8..], after);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn complaints_halve_the_rate_and_quiet_doubles_it_again() {
+        let budget = Budget::new(10, 4.0);
+        budget.slow_down();
+        // Of the same time, so no further one.
+        budget.slow_down();
+        assert_eq!(starts(&budget, 4).await, [0, 0, 500, 1000]);
+        for _ in 0..9 {
+            tokio::time::advance(ONE_COMPLAINT).await;
+            budget.slow_down();
+        }
+        // A sixteenth of the rate is the least.
+        assert_eq!(starts(&budget, 3).await, [0, 4000, 8000]);
+        tokio::time::advance(EASE_AFTER).await;
+        assert_eq!(starts(&budget, 3).await, [0, 2000, 4000]);
+        tokio::time::advance(EASE_AFTER * 3).await;
+        assert_eq!(starts(&budget, 6).await, [0, 0, 0, 0, 250, 500]);
     }
 
     #[tokio::test(start_paused = true)]

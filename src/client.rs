@@ -123,6 +123,11 @@ impl FetchError {
         }
     }
 
+    /// Whether the pool says that it is asked too much, or is overloaded.
+    const fn is_overload(&self) -> bool {
+        matches!(self, Self::RateLimited { .. } | Self::Http { status: 503, .. })
+    }
+
     /// For how long the pool wants to be left alone.
     const fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -182,7 +187,7 @@ impl PoolClient {
     /// When TLS cannot be set up.
     pub fn new(api: Api, budget: Arc<Budget>, telemetry: Arc<Telemetry>, clock: Clock) -> Result<Self, SetupError> {
         let builder = http(&api.base_url).timeout(api.timeout).pool_max_idle_per_host(api.concurrency);
-        let http = builder.build().map_err(|error| SetupError(innermost(&error)))?;
+        let http = builder.build().map_err(|error| SetupError(innermost(&error, None)))?;
         // What may be odd one day is counted from the start, so that its first time is an increase.
         for endpoint in Endpoint::ALL {
             wire::fields(endpoint).for_each(|field| telemetry.anomalies(endpoint, field, 0));
@@ -261,6 +266,11 @@ impl PoolClient {
     /// For how long the pool wants to be left alone yet.
     pub fn pause_left(&self) -> Option<Duration> {
         self.budget.pause_left()
+    }
+
+    /// Asks nothing for that long, as if the pool had said so.
+    pub fn pause(&self, pause: Duration) {
+        self.budget.pause(pause);
     }
 
     /// Reads a whole list.
@@ -342,6 +352,9 @@ impl PoolClient {
             ),
             Err(error) => {
                 self.telemetry.request_failed(question.endpoint, error.reason());
+                if error.is_overload() {
+                    self.budget.slow_down();
+                }
                 if let Some(pause) = error.retry_after() {
                     self.budget.pause(pause);
                 }
@@ -353,14 +366,15 @@ impl PoolClient {
     /// Sends the request and reads the body; whatever the status, it is noted in `status` once it came.
     async fn send(&self, question: &Question<'_>, status: &mut Option<StatusCode>) -> Result<Vec<u8>, FetchError> {
         let mut request = self.http.get(self.url(question));
-        if let Some((_, key)) = question.target {
+        let key = question.target.map(|(_, key)| key);
+        if let Some(key) = key {
             // The configuration has made sure that the key fits a header.
             let mut value = HeaderValue::from_str(key.expose())
                 .map_err(|_| FetchError::Connect("the key does not fit into a header".to_owned()))?;
             value.set_sensitive(true);
             request = request.header(KEY_HEADER, value);
         }
-        let mut response = request.send().await.map_err(|error| self.transport(&error))?;
+        let mut response = request.send().await.map_err(|error| self.transport(&error, key))?;
         let code = response.status();
         *status = Some(code);
         match code.as_u16() {
@@ -371,13 +385,12 @@ impl PoolClient {
                 return Err(FetchError::Http { status, retry_after: self.retry_after(response.headers()) });
             }
             status => {
-                let key = question.target.map(|(_, key)| key);
                 return Err(FetchError::Redirect { status, target: self.redirect_target(response.headers(), key) });
             }
         }
         let limit = self.api.max_response_bytes;
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.transport(&error))? {
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.transport(&error, key))? {
             if body.len() + chunk.len() > limit {
                 return Err(FetchError::BodyTooLarge(limit));
             }
@@ -405,8 +418,9 @@ impl PoolClient {
     }
 
     /// Sorts what went wrong between us and the pool.
-    fn transport(&self, error: &reqwest::Error) -> FetchError {
-        let cause = innermost(error);
+    fn transport(&self, error: &reqwest::Error, key: Option<&ApiKey>) -> FetchError {
+        // A certificate, for one, may say anything.
+        let cause = innermost(error, key);
         let chain = || std::iter::successors(error.source(), |&error| error.source());
         if error.is_timeout() {
             FetchError::Timeout(self.api.timeout)
@@ -508,12 +522,12 @@ fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 /// The last cause in a chain of errors: the one that says what happened. reqwest's own text would carry the URL.
-fn innermost(error: &reqwest::Error) -> String {
+fn innermost(error: &reqwest::Error, key: Option<&ApiKey>) -> String {
     let mut last: Option<&(dyn std::error::Error + 'static)> = error.source();
     while let Some(next) = last.and_then(std::error::Error::source) {
         last = Some(next);
     }
-    last.map_or_else(|| "the request could not be made".to_owned(), |error| clean(&error.to_string(), None))
+    last.map_or_else(|| "the request could not be made".to_owned(), |error| clean(&error.to_string(), key))
 }
 
 /// Makes foreign text fit to be logged: one line, bounded, and nothing of the key.

@@ -6,13 +6,16 @@ use std::{
     net::IpAddr,
 };
 
-use tokio::{net::TcpListener, signal::unix::SignalKind};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind},
+};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::{Layer as _, filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 use url::Url;
 
 use crate::{
-    Exporter,
+    Exporter, Reloader,
     cli::{self, Flags},
     client,
     clock::Clock,
@@ -71,8 +74,13 @@ pub async fn serve(flags: &Flags) -> Result<(), Failure> {
         tracing::info!("no account is configured, so that only statistics of the whole pool will be served");
     }
     let shutdown = stop_on_signals()?;
+    // From here on a SIGHUP waits to be heard; unheard it would end the process.
+    let hangups = tokio::signal::unix::signal(SignalKind::hangup()).map_err(Failure::running)?;
     let listeners = bind(&config, &shutdown).await?;
     let exporter = Exporter::new(config, Clock::system()).map_err(Failure::running)?;
+    let (flags, environment) = (flags.clone(), environment()?);
+    let load = move || Config::load(flags.config_file.as_deref(), environment.clone(), &flags.overrides());
+    reload_on(hangups, exporter.reloader(load));
     exporter.run(listeners, shutdown).await.map_err(Failure::running)?;
     tracing::info!("stopped");
     Ok(())
@@ -301,6 +309,16 @@ fn stop_on_signals() -> Result<CancellationToken, Failure> {
         std::process::exit(1);
     });
     Ok(shutdown)
+}
+
+/// Each of the signals has the configuration taken up anew.
+fn reload_on(mut signals: Signal, reloader: Reloader) {
+    tokio::spawn(async move {
+        while signals.recv().await.is_some() {
+            // What came of it is in the log and in the metrics.
+            let _ = reloader.reload().await;
+        }
+    });
 }
 
 /// A command that ends by itself, unless a signal ends it before. As the first process of a container nothing else

@@ -47,7 +47,7 @@ pub struct Config {
 }
 
 /// How the pool is asked.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Api {
     /// Scheme, host and path; the query is ours.
     pub base_url: Url,
@@ -77,7 +77,7 @@ pub enum RejectRateUnit {
 }
 
 /// The two cadences.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Polling {
     /// `main_stat`, `summary_data` and `workers`.
     pub live: Cadence,
@@ -134,6 +134,12 @@ impl ApiKey {
     }
 }
 
+impl PartialEq for ApiKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.expose() == other.expose()
+    }
+}
+
 /// Which part of the accounts is this process' own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shard {
@@ -155,7 +161,7 @@ impl Shard {
 }
 
 /// The serving side.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Web {
     /// Where to listen.
     pub listen_addresses: Vec<ListenAddress>,
@@ -204,7 +210,7 @@ impl fmt::Display for ListenAddress {
 }
 
 /// The log.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Log {
     /// The least severity that is written.
     pub level: LogLevel,

@@ -23,7 +23,12 @@ pub struct SimulatedPool {
 impl SimulatedPool {
     /// A pool whose machines and noise follow from `seed`, and whose time is that of `clock`.
     pub fn new(seed: u64, clock: Clock) -> Self {
-        Self { farm: Arc::new(Farm::new(seed, clock.now())), clock }
+        Self::of(Farm::new(seed, clock.now()), clock)
+    }
+
+    /// A pool where others mine.
+    pub fn of(farm: Farm, clock: Clock) -> Self {
+        Self { farm: Arc::new(farm), clock }
     }
 
     /// Who mines there.

@@ -35,15 +35,19 @@ pub mod telemetry;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     budget::Budget,
     client::{PoolClient, SetupError},
     clock::Clock,
-    config::Config,
-    poller::{Demand, Poller},
+    config::{Config, ConfigError},
+    poller::{Demand, Poller, Tasks},
     server::App,
     store::Store,
     telemetry::Telemetry,
@@ -52,9 +56,6 @@ use crate::{
 /// Why the exporter stopped without being asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The client could not be set up.
-    #[error(transparent)]
-    Setup(#[from] SetupError),
     /// A task that should run for ever ended.
     #[error("{0} ended by itself, which is a defect; stopping, so that a supervisor can start afresh")]
     TaskEnded(&'static str),
@@ -73,6 +74,71 @@ pub struct Exporter {
     pub clock: Clock,
     /// Who asks the pool.
     pub poller: Arc<Poller>,
+    reloads: (mpsc::Sender<Reload>, mpsc::Receiver<Reload>),
+}
+
+/// Another configuration, and whom to tell whether it is in use now.
+type Reload = (Config, oneshot::Sender<Result<(), SetupError>>);
+
+/// How a configuration is loaded.
+pub type Load = dyn Fn() -> Result<Config, ConfigError> + Send + Sync;
+
+/// Has a running exporter take up its configuration anew.
+#[derive(Clone)]
+pub struct Reloader {
+    load: Arc<Load>,
+    reloads: mpsc::Sender<Reload>,
+    telemetry: Arc<Telemetry>,
+    clock: Clock,
+    /// One at a time, so that the last one asked for is the last one taken up.
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// Why a configuration was not taken up; the one in use stays.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// It is not valid.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The client could not be set up.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// The exporter is about to stop.
+    #[error("the exporter is stopping")]
+    Stopping,
+}
+
+impl Reloader {
+    /// Loads the configuration and takes it up, or leaves everything as it is. What came of it is logged and measured
+    /// here.
+    ///
+    /// # Errors
+    ///
+    /// [`ReloadError`].
+    pub async fn reload(&self) -> Result<(), ReloadError> {
+        let _turn = self.turn.lock().await;
+        let result = self.take_up().await;
+        match &result {
+            Ok(()) => {
+                self.telemetry.reloaded(Some(self.clock.now()));
+                tracing::info!("the configuration was loaded anew");
+            }
+            Err(error) => {
+                self.telemetry.reloaded(None);
+                tracing::error!(%error, "the configuration was not taken up; the one before stays in use");
+            }
+        }
+        result
+    }
+
+    async fn take_up(&self) -> Result<(), ReloadError> {
+        let load = self.load.clone();
+        // Files may be slow to read; if it panics, that is as if it never came.
+        let config = tokio::task::spawn_blocking(move || load()).await.map_err(|_| ReloadError::Stopping)??;
+        let (reply, replied) = oneshot::channel();
+        self.reloads.send((config, reply)).await.map_err(|_| ReloadError::Stopping)?;
+        Ok(replied.await.map_err(|_| ReloadError::Stopping)??)
+    }
 }
 
 impl Exporter {
@@ -83,12 +149,21 @@ impl Exporter {
     /// When the HTTP client cannot be set up.
     pub fn new(config: Config, clock: Clock) -> Result<Self, SetupError> {
         let config = Arc::new(config);
-        let budget = Arc::new(Budget::new(config.api.concurrency, config.api.requests_per_second));
         let telemetry = Arc::new(Telemetry::new(clock.now()));
         let store = Arc::new(Store::new(&config));
-        let client = PoolClient::new(config.api.clone(), budget, telemetry.clone(), clock)?;
-        let poller = Arc::new(Poller::new(config.clone(), client, store.clone(), clock));
-        Ok(Self { config, store, telemetry, clock, poller })
+        let poller = poller(&config, &store, &telemetry, clock)?;
+        Ok(Self { config, store, telemetry, clock, poller, reloads: mpsc::channel(1) })
+    }
+
+    /// A handle by which the running exporter takes up what `load` loads.
+    pub fn reloader(&self, load: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static) -> Reloader {
+        Reloader {
+            load: Arc::new(load),
+            reloads: self.reloads.0.clone(),
+            telemetry: self.telemetry.clone(),
+            clock: self.clock,
+            turn: Arc::default(),
+        }
     }
 
     /// Polls and serves until `shutdown`; the caller has bound the listeners.
@@ -96,13 +171,11 @@ impl Exporter {
     /// # Errors
     ///
     /// When one of the tasks ends before `shutdown`.
-    pub async fn run(self, listeners: Vec<TcpListener>, shutdown: CancellationToken) -> Result<(), RunError> {
-        let demand = Demand::of(&self.config, &self.store);
-        if let Some(complaint) = demand.complaint(&self.config) {
-            tracing::warn!("{complaint}");
-        }
-        let mut polling = JoinSet::new();
-        self.poller.spawn(&mut polling);
+    pub async fn run(mut self, listeners: Vec<TcpListener>, shutdown: CancellationToken) -> Result<(), RunError> {
+        let mut demand = self.complain(None);
+        let mut ready = false;
+        let mut polling = Tasks::default();
+        self.poller.spawn(&mut polling, None);
         let app = Arc::new(App::new(self.config.clone(), self.store.clone(), self.telemetry.clone(), self.clock));
         let mut serving = JoinSet::new();
         for listener in listeners {
@@ -114,23 +187,74 @@ impl Exporter {
                 // In this order: at the end the listeners end, too, and that is no defect then.
                 biased;
                 () = shutdown.cancelled() => break Ok(()),
-                _ = polling.join_next() => break Err(RunError::TaskEnded("a poller")),
+                () = polling.ended() => break Err(RunError::TaskEnded("a poller")),
                 _ = serving.join_next(), if !serving.is_empty() => break Err(RunError::TaskEnded("a listener")),
+                // This exporter has a sender of its own, so that there is always one to come.
+                Some((config, reply)) = self.reloads.1.recv() => {
+                    let result = self.take_up(config, &mut polling);
+                    if result.is_ok() {
+                        app.show(self.config.clone(), self.store.clone());
+                        demand = self.complain(Some(demand));
+                    }
+                    // Whoever asked may be gone.
+                    let _ = reply.send(result);
+                }
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
             }
-            app.once_ready(|| {
+            if !ready && app.is_ready() {
+                ready = true;
                 tracing::info!("everything was polled once");
-                let known = Demand::of(&self.config, &self.store);
-                if let Some(complaint) = known.complaint(&self.config).filter(|_| known != demand) {
-                    tracing::warn!("{complaint}");
-                }
-            });
+                demand = self.complain(Some(demand));
+            }
         };
         // A poll that is under way is given up; its answer would be seen by nobody.
-        polling.shutdown().await;
+        polling.end().await;
         shutdown.cancel();
         let drained = async { while serving.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(server::DRAIN_TIMEOUT, drained).await;
         result
     }
+
+    /// Goes on under another configuration; what is polled under both is polled on, and what is known of it stays.
+    fn take_up(&mut self, config: Config, polling: &mut Tasks) -> Result<(), SetupError> {
+        let config = Arc::new(config);
+        let store = Arc::new(self.store.successor(&self.config, &config));
+        let poller = if config.api == self.config.api {
+            Arc::new(self.poller.successor(config.clone(), store.clone()))
+        } else {
+            let poller = poller(&config, &store, &self.telemetry, self.clock)?;
+            poller.keep_pause(&self.poller);
+            poller
+        };
+        if config.web != self.config.web || config.log != self.config.log {
+            tracing::warn!("what changed under web and log is taken up at the next start only");
+        }
+        for warning in config.warnings.iter().filter(|warning| !self.config.warnings.contains(warning)) {
+            tracing::warn!("{warning}");
+        }
+        poller.spawn(polling, Some(&self.poller));
+        (self.config, self.store, self.poller) = (config, store, poller);
+        Ok(())
+    }
+
+    /// Warns when the budget cannot carry the polling, unless that is known. Tells how much that is.
+    fn complain(&self, known: Option<Demand>) -> Demand {
+        let demand = Demand::of(&self.config, &self.store);
+        if let Some(complaint) = demand.complaint(&self.config).filter(|_| known != Some(demand)) {
+            tracing::warn!("{complaint}");
+        }
+        demand
+    }
+}
+
+/// A poller with a client and a budget of its own.
+fn poller(
+    config: &Arc<Config>,
+    store: &Arc<Store>,
+    telemetry: &Arc<Telemetry>,
+    clock: Clock,
+) -> Result<Arc<Poller>, SetupError> {
+    let budget = Arc::new(Budget::new(config.api.concurrency, config.api.requests_per_second));
+    let client = PoolClient::new(config.api.clone(), budget, telemetry.clone(), clock)?;
+    Ok(Arc::new(Poller::new(config.clone(), client, store.clone(), clock)))
 }

@@ -7,10 +7,12 @@ use std::{io::Write as _, process::ExitCode};
 use btcpool_exporter::{
     cli::{Cli, Command},
     commands::{self, Failure},
+    process,
 };
 use clap::Parser as _;
 
 fn main() -> ExitCode {
+    process::forbid_core_dumps();
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,

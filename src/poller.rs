@@ -3,15 +3,22 @@
 //! Each slot has a `Job` of its own, so that none waits for another's failure and a poll never overlaps itself. All
 //! of them start at once; from then on each keeps a place of its own in the interval. What holds them together is the
 //! client's request budget.
+//!
+//! A slot that fails is asked more rarely (`backoff`), and polls in a side lane: a stalled account would otherwise
+//! hold every place in flight for the length of a timeout.
+
+mod backoff;
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use jiff::{Timestamp, civil::Date};
 use tokio::{
-    task::JoinSet,
+    sync::{Notify, Semaphore},
+    task::{AbortHandle, JoinSet},
     time::{Interval, MissedTickBehavior},
 };
 
@@ -20,9 +27,10 @@ use crate::{
     clock::Clock,
     config::{ApiKey, Cadence, Config},
     history::{History, day_start, pool_day},
-    model::{Endpoint, Target, Workers},
+    model::{Endpoint, Reason, Target, Workers},
     store::{Failure, Slot, Store, TargetSlots},
 };
+use backoff::Backoff;
 
 /// How long a complete read of a history holds; between two, only the days that may still change are read.
 const COMPLETE_READ_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -34,9 +42,34 @@ const MIDNIGHT_SPREAD: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Poller {
     config: Arc<Config>,
-    client: PoolClient,
+    client: Arc<PoolClient>,
     store: Arc<Store>,
     clock: Clock,
+    failing: Arc<Failing>,
+}
+
+/// What the slots that fail have in common.
+#[derive(Debug)]
+struct Failing {
+    /// How many of them poll at a time: half of the places in flight, so that the others always get through.
+    lane: Semaphore,
+    /// It is worth asking at once: the configuration was loaded again.
+    worth_asking: Notify,
+}
+
+/// The tasks that poll, by whose slots they poll; `None`: `main_stat`, which is nobody's.
+#[derive(Debug, Default)]
+pub struct Tasks {
+    tasks: JoinSet<()>,
+    of: BTreeMap<Option<Target>, TargetTasks>,
+}
+
+/// The tasks of one target.
+#[derive(Debug)]
+struct TargetTasks {
+    /// What they poll into; `None` for `main_stat`.
+    slots: Option<Arc<TargetSlots>>,
+    handles: Vec<AbortHandle>,
 }
 
 /// The polling of one slot.
@@ -47,6 +80,7 @@ struct Job {
     owner: Option<Owner>,
     /// When the history was last read completely.
     complete_read: Option<Instant>,
+    backoff: Backoff,
 }
 
 #[derive(Debug, Clone)]
@@ -58,8 +92,23 @@ struct Owner {
 
 impl Poller {
     /// A poller of what the configuration names.
-    pub const fn new(config: Arc<Config>, client: PoolClient, store: Arc<Store>, clock: Clock) -> Self {
-        Self { config, client, store, clock }
+    pub fn new(config: Arc<Config>, client: PoolClient, store: Arc<Store>, clock: Clock) -> Self {
+        let lane = Semaphore::new(config.api.concurrency.div_ceil(2).min(Semaphore::MAX_PERMITS));
+        let failing = Arc::new(Failing { lane, worth_asking: Notify::new() });
+        Self { config, client: Arc::new(client), store, clock, failing }
+    }
+
+    /// The poller of another configuration that asks the pool in the same way, and goes on with the same budget.
+    pub fn successor(&self, config: Arc<Config>, store: Arc<Store>) -> Self {
+        let (client, failing) = (self.client.clone(), self.failing.clone());
+        Self { config, client, store, clock: self.clock, failing }
+    }
+
+    /// Asks nothing while the pool wants to be left alone by the poller before this one.
+    pub fn keep_pause(&self, before: &Self) {
+        if let Some(pause) = before.client.pause_left() {
+            self.client.pause(pause);
+        }
     }
 
     /// Polls everything once, and waits for all of it.
@@ -67,36 +116,47 @@ impl Poller {
         let mut polls = JoinSet::new();
         for mut job in self.jobs() {
             let poller = self.clone();
-            polls.spawn(async move { job.poll(&poller).await });
+            polls.spawn(async move {
+                job.poll(&poller).await;
+            });
         }
         while polls.join_next().await.is_some() {}
     }
 
-    /// Starts polling for good: a task for each slot, none of which ends by itself.
-    pub fn spawn(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
+    /// Starts polling for good: a task for each slot, none of which ends by itself. With `before`, tasks that poll what
+    /// this poller would poll, too, go on undisturbed; the others end, and slots that fail are asked at once.
+    pub fn spawn(self: &Arc<Self>, tasks: &mut Tasks, before: Option<&Self>) {
+        let same = before.is_some_and(|before| {
+            Arc::ptr_eq(&before.client, &self.client) && before.config.polling == self.config.polling
+        });
+        tasks.of.retain(|target, of| {
+            let slots = target.as_ref().map(|target| self.store.targets.get(target));
+            let kept = match (&of.slots, slots) {
+                (Some(polled), Some(Some(wanted))) => Arc::ptr_eq(polled, wanted),
+                (None, None) => true,
+                _ => false,
+            };
+            if !(same && kept) {
+                of.handles.iter().for_each(AbortHandle::abort);
+            }
+            same && kept
+        });
+        self.failing.worth_asking.notify_waiters();
         let jobs = self.jobs();
         let count = u32::try_from(jobs.len()).unwrap_or(u32::MAX).max(1);
-        for (place, mut job) in (1_u32..).zip(jobs) {
-            let poller = self.clone();
-            let cadence = self.cadence(job.endpoint);
+        let mut new = BTreeMap::<_, TargetTasks>::new();
+        for (place, job) in (1_u32..).zip(jobs) {
+            let target = job.owner.as_ref().map(|owner| owner.target.clone());
+            if tasks.of.contains_key(&target) {
+                continue;
+            }
             // The second poll comes at the slot's own place in the interval: never later than one interval from now.
-            let phase = cadence.interval.mul_f64(f64::from(place) / f64::from(count));
-            tasks.spawn(async move {
-                let mut ticks = ticks(phase, cadence.interval);
-                job.poll(&poller).await;
-                loop {
-                    tokio::select! {
-                        _ = ticks.tick() => {}
-                        // At midnight a running day becomes the last one, and its final figures are wanted soon.
-                        () = poller.after_midnight(phase), if job.endpoint == Endpoint::ProfitHistory => {}
-                    }
-                    // While the pool wants to be left alone nobody asks; the first tick after that does.
-                    if poller.client.pause_left().is_none() {
-                        job.poll(&poller).await;
-                    }
-                }
-            });
+            let phase = self.cadence(job.endpoint).interval.mul_f64(f64::from(place) / f64::from(count));
+            let slots = job.owner.as_ref().map(|owner| owner.slots.clone());
+            let handle = tasks.tasks.spawn(job.run(self.clone(), phase));
+            new.entry(target).or_insert_with(|| TargetTasks { slots, handles: Vec::new() }).handles.push(handle);
         }
+        tasks.of.append(&mut new);
     }
 
     /// Asks `summary_data` once for a target, storing nothing.
@@ -109,15 +169,14 @@ impl Poller {
     }
 
     fn jobs(&self) -> Vec<Job> {
-        let mut jobs = vec![Job { endpoint: Endpoint::MainStat, owner: None, complete_read: None }];
+        let job = |endpoint, owner| Job { endpoint, owner, complete_read: None, backoff: Backoff::default() };
+        let mut jobs = vec![job(Endpoint::MainStat, None)];
         for (target, account) in self.config.targets() {
             let Some(slots) = self.store.targets.get(&target) else { continue };
             let owner = Owner { target, key: account.key.clone(), slots: slots.clone() };
             let mut endpoints = vec![Endpoint::SummaryData, Endpoint::ProfitHistory, Endpoint::PaymentHistory];
             endpoints.extend(slots.workers.as_ref().map(|_| Endpoint::Workers));
-            for endpoint in endpoints {
-                jobs.push(Job { endpoint, owner: Some(owner.clone()), complete_read: None });
-            }
+            jobs.extend(endpoints.into_iter().map(|endpoint| job(endpoint, Some(owner.clone()))));
         }
         jobs
     }
@@ -148,67 +207,122 @@ impl Poller {
     }
 
     /// Runs a poll, puts its result into the slot, and says in the log what changed. This is the one place where a
-    /// failed poll is handled.
+    /// failed poll is handled. Tells how long to wait for the next one, if not until the next tick.
     async fn record<T>(
         &self,
         slot: &Slot<T>,
         endpoint: Endpoint,
         target: Option<&Target>,
+        backoff: &mut Backoff,
         poll: impl Future<Output = Result<T, FetchError>>,
-    ) {
+    ) -> Option<Duration> {
         let begin = Instant::now();
         let result = poll.await;
         let took = begin.elapsed();
-        let failure = result.as_ref().err().map(|error| (error.reason().as_str(), error.to_string()));
+        let failure = result.as_ref().err().map(|error| (error.reason(), error.to_string()));
         let result = result.map_err(|error| Failure { reason: error.reason(), message: error.to_string() });
         let before = slot.record(self.clock.now(), took, result).and_then(|outcome| outcome.error);
         let account = target.map(|target| target.account.as_str());
         let currency = target.map(|target| target.currency.as_str());
-        match (failure, before) {
-            // The same trouble again is in the metrics; the log tells its beginning and its end.
-            (Some((reason, error)), Some(before)) if before.reason.as_str() == reason => {
-                tracing::debug!(account, currency, %endpoint, reason, error, "the poll failed again");
+        let Some((reason, error)) = failure else {
+            backoff.reset();
+            match before {
+                Some(before) => {
+                    let reason = before.reason.as_str();
+                    tracing::info!(account, currency, %endpoint, after = reason, "the poll succeeds again");
+                }
+                None => tracing::debug!(account, currency, %endpoint, ?took, "the poll succeeded"),
             }
-            (Some((reason, error)), _) => {
-                tracing::warn!(account, currency, %endpoint, reason, error, "the poll failed");
-            }
-            (None, Some(before)) => {
-                let reason = before.reason.as_str();
-                tracing::info!(account, currency, %endpoint, after = reason, "the poll succeeds again");
-            }
-            (None, None) => tracing::debug!(account, currency, %endpoint, ?took, "the poll succeeded"),
+            return None;
+        };
+        let wait = backoff.failed(reason, self.cadence(endpoint).interval, fastrand::f64());
+        let seconds = wait.map(|wait| wait.as_secs());
+        // The same trouble again is in the metrics; the log tells its beginning and its end. A refused key is something
+        // that a person has to mend, and is asked about so rarely that it can be told each time.
+        let repeated = before.is_some_and(|before| before.reason == reason) && reason != Reason::Auth;
+        let reason = reason.as_str();
+        if repeated {
+            tracing::debug!(account, currency, %endpoint, reason, error, next_in_seconds = seconds, "the poll failed again");
+        } else {
+            tracing::warn!(account, currency, %endpoint, reason, error, next_in_seconds = seconds, "the poll failed");
         }
+        wait
     }
 }
 
 impl Job {
-    async fn poll(&mut self, poller: &Poller) {
-        let client = &poller.client;
+    /// Polls for good.
+    async fn run(mut self, poller: Arc<Poller>, phase: Duration) {
+        let mut ticks = ticks(phase, poller.cadence(self.endpoint).interval);
+        let mut wait = self.poll(&poller).await;
+        loop {
+            if let Some(wait) = wait {
+                ticks.reset_after(wait);
+            }
+            let failing = self.backoff.is_failing();
+            tokio::select! {
+                _ = ticks.tick() => {}
+                // At midnight a running day becomes the last one, and its final figures are wanted soon.
+                () = poller.after_midnight(phase), if self.endpoint == Endpoint::ProfitHistory && !failing => {}
+                () = poller.failing.worth_asking.notified(), if failing => self.backoff.reset(),
+            }
+            // While the pool wants to be left alone nobody asks; the first tick after that does.
+            wait = match poller.client.pause_left() {
+                None => self.poll(&poller).await,
+                Some(_) => None,
+            };
+        }
+    }
+
+    /// Polls once. Tells how long to wait for the next time, if not until the next tick.
+    async fn poll(&mut self, poller: &Poller) -> Option<Duration> {
+        // Nobody closes the semaphore.
+        let _lane = match self.backoff.is_failing() {
+            true => poller.failing.lane.acquire().await.ok(),
+            false => None,
+        };
+        let (client, endpoint, backoff) = (&poller.client, self.endpoint, &mut self.backoff);
         let Some(Owner { target, key, slots }) = &self.owner else {
-            return poller.record(&poller.store.pool, self.endpoint, None, client.main_stat()).await;
+            return poller.record(&poller.store.pool, endpoint, None, backoff, client.main_stat()).await;
         };
         let whose = Some(target);
-        match self.endpoint {
-            Endpoint::MainStat => {}
+        match endpoint {
+            Endpoint::MainStat => None,
             Endpoint::SummaryData => {
-                poller.record(&slots.summary, self.endpoint, whose, client.summary_data(target, key)).await;
+                poller.record(&slots.summary, endpoint, whose, backoff, client.summary_data(target, key)).await
             }
-            Endpoint::Workers => {
-                if let Some(slot) = &slots.workers {
-                    poller.record(slot, self.endpoint, whose, client.workers(target, key)).await;
-                }
-            }
+            Endpoint::Workers => match &slots.workers {
+                Some(slot) => poller.record(slot, endpoint, whose, backoff, client.workers(target, key)).await,
+                None => None,
+            },
             Endpoint::ProfitHistory => {
                 let read = |from| client.profit_history(target, key, from);
                 let poll = read_on(&mut self.complete_read, &slots.income, poller.today(), read);
-                poller.record(&slots.income, self.endpoint, whose, poll).await;
+                poller.record(&slots.income, endpoint, whose, backoff, poll).await
             }
             Endpoint::PaymentHistory => {
                 let read = |from| client.payment_history(target, key, from);
                 let poll = read_on(&mut self.complete_read, &slots.payments, poller.today(), read);
-                poller.record(&slots.payments, self.endpoint, whose, poll).await;
+                poller.record(&slots.payments, endpoint, whose, backoff, poll).await
             }
         }
+    }
+}
+
+impl Tasks {
+    /// Waits until one of them ends by itself, which is a defect.
+    pub async fn ended(&mut self) {
+        while let Some(Err(error)) = self.tasks.join_next().await {
+            // The target of a task that was aborted left the configuration.
+            if !error.is_cancelled() {
+                break;
+            }
+        }
+    }
+
+    /// Ends them all; a poll that is under way is given up.
+    pub async fn end(&mut self) {
+        self.tasks.shutdown().await;
     }
 }
 

@@ -1,4 +1,4 @@
-//! The process' own figures, from Linux' /proc; elsewhere there are none.
+//! The process itself: its figures, from Linux' /proc (elsewhere there are none), and what it leaves behind when it dies.
 
 /// Figures of this process; `None` where the system does not tell.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -17,6 +17,16 @@ pub struct Figures {
     pub threads: Option<u64>,
     /// Processor time used, in user and kernel mode, in seconds.
     pub cpu_seconds: Option<f64>,
+}
+
+/// From now on the process leaves no core dump, which would hold the keys.
+pub fn forbid_core_dumps() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    // One byte and not none: Linux takes no notice of 0 where dumps are piped to a program, but of 1 it does.
+    let limit = Rlimit { current: Some(1), maximum: Some(1) };
+    // Who may not even lower a limit is in a stranger place than this can mend.
+    let _ =
+        setrlimit(Resource::Core, limit).or_else(|_| setrlimit(Resource::Core, Rlimit { current: Some(0), ..limit }));
 }
 
 impl Figures {

@@ -8,7 +8,7 @@ use std::{
     convert::Infallible,
     net::{Ipv4Addr, Ipv6Addr},
     sync::{
-        Arc,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -57,8 +57,10 @@ const HEARTBEAT_LIMIT: Duration = Duration::from_secs(30);
 /// What the handlers share.
 #[derive(Debug)]
 pub struct App {
-    config: Arc<Config>,
-    store: Arc<Store>,
+    /// Replaced at a reload.
+    shown: RwLock<Shown>,
+    /// Where the exposition is; not changed by a reload.
+    telemetry_path: String,
     telemetry: Arc<Telemetry>,
     clock: Clock,
     started: Instant,
@@ -69,13 +71,33 @@ pub struct App {
     scrapes: Option<Arc<Semaphore>>,
 }
 
+/// What is served.
+#[derive(Debug, Clone)]
+struct Shown {
+    config: Arc<Config>,
+    store: Arc<Store>,
+}
+
 impl App {
     /// What the handlers of an exporter need.
     pub fn new(config: Arc<Config>, store: Arc<Store>, telemetry: Arc<Telemetry>, clock: Clock) -> Self {
         let max = config.web.max_requests;
         let scrapes = (max > 0).then(|| Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS))));
         let (beat, ready) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self { config, store, telemetry, clock, started: Instant::now(), beat, ready, scrapes }
+        let telemetry_path = config.web.telemetry_path.clone();
+        let shown = RwLock::new(Shown { config, store });
+        Self { shown, telemetry_path, telemetry, clock, started: Instant::now(), beat, ready, scrapes }
+    }
+
+    /// Serves another configuration's accounts from now on.
+    pub fn show(&self, config: Arc<Config>, store: Arc<Store>) {
+        // What was ready stays it, although what is new was not polled yet.
+        self.is_ready();
+        *self.shown.write().unwrap_or_else(PoisonError::into_inner) = Shown { config, store };
+    }
+
+    fn shown(&self) -> Shown {
+        self.shown.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The main loop turns.
@@ -84,20 +106,14 @@ impl App {
         self.beat.store(now, Ordering::Relaxed);
     }
 
-    /// Calls `then` once, as soon as everything was polled once.
-    pub fn once_ready(&self, then: impl FnOnce()) {
-        if !self.ready.load(Ordering::Relaxed) && self.polled_once() {
-            self.ready.store(true, Ordering::Relaxed);
-            then();
+    /// Whether everything was polled once; from then on for ever, whatever else comes to be polled.
+    pub fn is_ready(&self) -> bool {
+        if !self.ready.load(Ordering::Relaxed) {
+            let Shown { store, .. } = self.shown();
+            let polled = store.pool.attempted() && store.targets.values().all(|slots| slots.attempted());
+            self.ready.fetch_or(polled, Ordering::Relaxed);
         }
-    }
-
-    fn polled_once(&self) -> bool {
-        self.store.pool.attempted() && self.store.targets.values().all(|slots| slots.attempted())
-    }
-
-    fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Relaxed) || self.polled_once()
+        self.ready.load(Ordering::Relaxed)
     }
 
     fn is_healthy(&self) -> bool {
@@ -105,16 +121,16 @@ impl App {
         self.started.elapsed().saturating_sub(beat) < HEARTBEAT_LIMIT
     }
 
-    fn view(&self, scope: &Scope) -> View {
+    fn view(&self, Shown { config, store }: &Shown, scope: &Scope) -> View {
         let now = Moment { wall: self.clock.now(), monotonic: Instant::now() };
-        View::take(&self.config, &self.store, &self.telemetry, scope, now)
+        View::take(config, store, &self.telemetry, scope, now)
     }
 }
 
 /// The routes.
 pub fn router(app: Arc<App>) -> Router {
     Router::new()
-        .route(&app.config.web.telemetry_path, get(metrics))
+        .route(&app.telemetry_path, get(metrics))
         .route("/", get(status_page))
         .route("/-/healthy", get(healthy))
         .route("/-/ready", get(ready))
@@ -201,12 +217,13 @@ async fn metrics(State(app): State<Arc<App>>, RawQuery(query): RawQuery, headers
         Some(Ok(place)) => Some(place),
         None => None,
     };
-    let Ok(scope) = scope(&app, query.as_deref().unwrap_or_default()) else {
+    let shown = app.shown();
+    let Ok(scope) = scope(&shown.config, query.as_deref().unwrap_or_default()) else {
         return text(StatusCode::NOT_FOUND, "No such account is configured here.\n");
     };
     let format = negotiation::format(&headers);
     // Tens of milliseconds with ten thousand workers: not for a thread that has connections to look after.
-    let rendered = tokio::task::spawn_blocking(move || collector::render(app.view(&scope), format)).await;
+    let rendered = tokio::task::spawn_blocking(move || collector::render(app.view(&shown, &scope), format)).await;
     match rendered {
         Ok(Ok(exposition)) => ([(header::CONTENT_TYPE, format.content_type())], exposition).into_response(),
         _ => text(StatusCode::INTERNAL_SERVER_ERROR, "The exposition could not be written.\n"),
@@ -214,11 +231,11 @@ async fn metrics(State(app): State<Arc<App>>, RawQuery(query): RawQuery, headers
 }
 
 /// What `?account=` narrows the exposition to; an error for an unknown account.
-fn scope(app: &App, query: &str) -> Result<Scope, ()> {
+fn scope(config: &Config, query: &str) -> Result<Scope, ()> {
     let mut names = Vec::new();
     for (_, value) in url::form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "account") {
         let name: AccountName = value.parse().map_err(|_| ())?;
-        if !app.config.own_accounts().any(|(known, _)| *known == name) {
+        if !config.own_accounts().any(|(known, _)| *known == name) {
             return Err(());
         }
         names.push(name);
@@ -227,7 +244,8 @@ fn scope(app: &App, query: &str) -> Result<Scope, ()> {
 }
 
 async fn status_page(State(app): State<Arc<App>>) -> Response<Body> {
-    match page::render(&app.config, &app.view(&Scope::All), app.clock.now()) {
+    let shown = app.shown();
+    match page::render(&shown.config, &app.view(&shown, &Scope::All), app.clock.now()) {
         Ok(page) => ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], page).into_response(),
         Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "The page could not be written.\n"),
     }
@@ -256,7 +274,8 @@ async fn discovery(State(app): State<Arc<App>>, headers: HeaderMap) -> Response<
     let Some(host) = host.filter(|host| !host.is_empty() && host.chars().all(address)) else {
         return text(StatusCode::BAD_REQUEST, "The Host header does not name an address.\n");
     };
-    let groups = app.config.own_accounts().map(|(name, account)| {
+    let config = app.shown().config;
+    let groups = config.own_accounts().map(|(name, account)| {
         let name = name.as_str().to_owned();
         let own = [("__param_account".to_owned(), name.clone()), ("__meta_btcpool_account".to_owned(), name)];
         let labels = account.labels.iter().map(|(name, value)| (format!("__meta_btcpool_label_{name}"), value.clone()));

@@ -21,7 +21,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Store {
     /// `main_stat`, which is nobody's in particular.
-    pub pool: Slot<PoolStats>,
+    pub pool: Arc<Slot<PoolStats>>,
     /// The others, by whose they are.
     pub targets: BTreeMap<Target, Arc<TargetSlots>>,
 }
@@ -46,7 +46,29 @@ impl Store {
             let workers = account.workers_max.map(|_| Slot::default());
             (target, Arc::new(TargetSlots { workers, ..TargetSlots::default() }))
         });
-        Self { pool: Slot::default(), targets: targets.collect() }
+        Self { pool: Arc::default(), targets: targets.collect() }
+    }
+
+    /// Slots for another configuration: those whose answers would be the same under both are carried over.
+    pub fn successor(&self, before: &Config, config: &Config) -> Self {
+        let fresh = Self::new(config);
+        let source = |config: &Config| {
+            let api = &config.api;
+            (api.base_url.clone(), api.reject_rate_unit, api.day_utc_offset)
+        };
+        if source(before) != source(config) {
+            return fresh;
+        }
+        let key = |config: &Config, target: &Target| config.accounts.get(&target.account).map(|own| own.key.clone());
+        let targets = fresh.targets.into_iter().map(|(target, slots)| {
+            let known = self.targets.get(&target).filter(|known| {
+                // Another key may be another account's.
+                key(before, &target) == key(config, &target) && known.workers.is_some() == slots.workers.is_some()
+            });
+            let slots = known.cloned().unwrap_or(slots);
+            (target, slots)
+        });
+        Self { pool: self.pool.clone(), targets: targets.collect() }
     }
 }
 
@@ -169,5 +191,29 @@ impl TargetSlots {
     pub fn attempted(&self) -> bool {
         let workers = self.workers.as_ref().is_none_or(Slot::attempted);
         self.summary.attempted() && self.income.attempted() && self.payments.attempted() && workers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_was_attempted_when_every_endpoint_was() {
+        let failure = || Failure { reason: Reason::Timeout, message: String::new() };
+        // Which of the four endpoints was not polled yet; none of them at last.
+        for missing in 0..=4 {
+            let slots = TargetSlots { workers: Some(Slot::default()), ..TargetSlots::default() };
+            for endpoint in (0..4).filter(|&endpoint| endpoint != missing) {
+                let (at, took) = (Timestamp::UNIX_EPOCH, Duration::ZERO);
+                match (endpoint, &slots.workers) {
+                    (0, _) => drop(slots.summary.record(at, took, Err(failure()))),
+                    (1, _) => drop(slots.income.record(at, took, Err(failure()))),
+                    (2, _) => drop(slots.payments.record(at, took, Err(failure()))),
+                    (_, workers) => drop(workers.as_ref().unwrap().record(at, took, Err(failure()))),
+                }
+            }
+            assert_eq!(slots.attempted(), missing == 4, "{missing}");
+        }
     }
 }

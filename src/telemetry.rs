@@ -88,6 +88,13 @@ impl Telemetry {
         *self.figures().anomalies.entry((endpoint, field)).or_default() += count;
     }
 
+    /// A configuration was loaded at that time and is in use; `None`: it was not fit for use.
+    pub fn reloaded(&self, at: Option<Timestamp>) {
+        let mut figures = self.figures();
+        figures.reload_succeeded = at.is_some();
+        figures.reloaded_at = at.unwrap_or(figures.reloaded_at);
+    }
+
     /// The figures now.
     pub fn snapshot(&self) -> Figures {
         self.figures().clone()

@@ -28,7 +28,7 @@ pub struct Farm {
 #[derive(Debug)]
 pub struct Account {
     /// Its name in the exporter's configuration.
-    pub name: &'static str,
+    pub name: String,
     /// Its key; made up.
     pub key: String,
     /// Whether the pool takes the key.
@@ -142,7 +142,7 @@ impl Farm {
         };
         let mut accounts = vec![
             Account {
-                name: "ekibastuz_hall_1",
+                name: "ekibastuz_hall_1".to_owned(),
                 site: "Ekibastuz",
                 client: "own",
                 holdings: vec![holding(Currency::Btc, hall)],
@@ -150,7 +150,7 @@ impl Farm {
                 key_valid: true,
             },
             Account {
-                name: "pavlodar",
+                name: "pavlodar".to_owned(),
                 site: "Pavlodar",
                 client: "Altyn",
                 holdings: vec![holding(Currency::Btc, models), holding(Currency::Bch, cash)],
@@ -158,7 +158,7 @@ impl Farm {
                 key_valid: true,
             },
             Account {
-                name: "karaganda_scrypt",
+                name: "karaganda_scrypt".to_owned(),
                 site: "Karaganda",
                 client: "Saryarka",
                 holdings: vec![holding(Currency::Ltc, litecoin)],
@@ -166,7 +166,7 @@ impl Farm {
                 key_valid: true,
             },
             Account {
-                name: "garage",
+                name: "garage".to_owned(),
                 site: "Almaty",
                 client: "own",
                 holdings: vec![holding(Currency::Btc, garage)],
@@ -174,7 +174,7 @@ impl Farm {
                 key_valid: true,
             },
             Account {
-                name: "former_client",
+                name: "former_client".to_owned(),
                 site: "Temirtau",
                 client: "Former",
                 holdings: vec![holding(Currency::Btc, former)],
@@ -187,6 +187,27 @@ impl Farm {
             account.key = (0..5).map(part).collect::<Vec<_>>().join("-");
         }
         Self { accounts, began: now.as_second(), seed }
+    }
+
+    /// Small farms for any number of accounts: each is a name, a key, and how many machines mine BTC for it.
+    pub fn of(seed: u64, now: Timestamp, accounts: impl IntoIterator<Item = (String, String, usize)>) -> Self {
+        let mut ids = 25_000_000..;
+        let accounts = accounts.into_iter().map(|(name, key, count)| {
+            let machines: Vec<_> = (1..=count)
+                .zip(&mut ids)
+                .map(|(n, id)| Machine {
+                    id,
+                    name: format!("{name}.{n:03}"),
+                    nominal: 110e12,
+                    rejects: 0.0008,
+                    quirk: Quirk::None,
+                })
+                .collect();
+            let salt = machines.first().map_or(0, |machine| machine.id);
+            let holdings = vec![Holding { currency: Currency::Btc, machines, salt }];
+            Account { name, key, key_valid: true, site: "Almaty", client: "own", holdings }
+        });
+        Self { accounts: accounts.collect(), began: now.as_second(), seed }
     }
 
     /// The account that a key belongs to.

@@ -219,7 +219,8 @@ fn polling() -> (Series, Series) {
     for account in &pool::twin().farm().accounts {
         for holding in &account.holdings {
             for endpoint in ["summary_data", "profit_history", "payment_history", "workers"] {
-                let slot = [("account", account.name), ("currency", holding.currency.as_str()), ("endpoint", endpoint)];
+                let slot =
+                    [("account", &*account.name), ("currency", holding.currency.as_str()), ("endpoint", endpoint)];
                 let refused = account.name == "former_client";
                 up.insert(labels(slot), if refused { 0.0 } else { 1.0 });
                 if refused {

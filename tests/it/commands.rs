@@ -512,6 +512,55 @@ fn a_signal_stops_it_in_the_middle_of_a_stalled_scrape() {
 }
 
 /// Its end waits for a stalled scrape, and so there is time for a second signal; the exit code tells the two apart.
+#[tokio::test(flavor = "multi_thread")]
+async fn sighup_takes_up_the_configuration_and_the_key_files_anew() {
+    const NEW_KEY: &str = "112233-445566-778899-aabbcc-ddeeff";
+    let pool = Pool::start().await;
+    pool.answers_samples().await;
+    let folder = TempDir::new().unwrap();
+    let key = write(&folder, "key", KEY);
+    let file = write(&folder, "config.yml", &format!("accounts: {{ farm: {{ api_key_file: {key} }} }}\n"));
+    let mut exporter = Program::start(serve(&pool.base_url(), &["--config.file", &file]));
+    exporter.until_log("everything was polled once");
+    write(&folder, "config.yml", "accounts: { farm: { api_key_file: /nowhere/key } }\n");
+    exporter.signal("HUP");
+    let line = exporter.until_log("level=error");
+    let error = format!(
+        "message=\"the configuration was not taken up; the one before stays in use\" error=\"{file}:1:21: \
+         accounts.farm.api_key_file: /nowhere/key cannot be read: No such file or directory (os error 2)\""
+    );
+    assert!(line.ends_with(&error), "{line}\n{error}");
+    // The same file as at first, with another key in the key file.
+    write(&folder, "config.yml", &format!("accounts: {{ farm: {{ api_key_file: {key} }} }}\n"));
+    write(&folder, "key", NEW_KEY);
+    exporter.signal("HUP");
+    exporter.until_log("the configuration was loaded anew");
+    let asked_with = async |key: &str| {
+        pool.requests("summary_data").await.iter().any(|request| request.headers["x-api-key"] == *key)
+    };
+    let begin = Instant::now();
+    while !asked_with(NEW_KEY).await {
+        assert!(begin.elapsed() < PATIENCE, "the new key is not used");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    exporter.signal("TERM");
+    assert_eq!(exporter.end().0, Some(0), "{}", exporter.log);
+    assert!(!exporter.log.contains(KEY) && !exporter.log.contains(NEW_KEY));
+}
+
+#[test]
+fn it_leaves_no_core_dump() {
+    let (_pool, base_url) = silent();
+    let mut exporter = Program::start(serve(&base_url, &[]));
+    exporter.address();
+    let limits = procfs::process::Process::new(exporter.child.id().cast_signed()).unwrap().limits().unwrap();
+    let procfs::process::LimitValue::Value(bytes) = limits.max_core_file_size.soft_limit else {
+        panic!("{limits:?}");
+    };
+    // One byte is what Linux takes for "none, and none into a pipe either".
+    assert!(bytes <= 1, "{limits:?}");
+}
+
 #[test]
 fn a_second_signal_stops_it_at_once() {
     for (first, second) in [("TERM", "TERM"), ("INT", "INT"), ("TERM", "INT")] {

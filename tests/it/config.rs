@@ -9,6 +9,8 @@ use std::{
 };
 
 use btcpool_exporter::{
+    Exporter,
+    clock::Clock,
     config::{self, Account, Config, ConfigError, Overrides, Shard},
     model::{AccountName, Currency},
 };
@@ -696,6 +698,17 @@ fn a_key_file_that_others_can_read_is_warned_of() {
 
 /// Ways to get a key into the wrong place.
 #[test]
+fn nothing_that_holds_a_key_prints_it() {
+    let key = "Qz7Wx4-Vp2Ymk-Jr9Txb";
+    let yaml = format!("accounts: {{ farm: {{ api_key: {key} }} }}");
+    let config = Config::from_yaml("test", &yaml, &Overrides::default()).unwrap();
+    // What a panic or a log line would print of them.
+    let printed = format!("{config:#?} {:#?}", Exporter::new(config.clone(), Clock::system()).unwrap());
+    assert!(printed.contains("farm"));
+    assert!(key.as_bytes().windows(6).all(|part| !printed.contains(std::str::from_utf8(part).unwrap())), "{printed}");
+}
+
+#[test]
 fn no_error_shows_a_key() {
     let files = [
         "accounts: { farm: { api_key: CANARY and more } }",
@@ -776,9 +789,14 @@ fn no_error_shows_a_key() {
         ("BTCPOOL__API_KEY", "CANARY"),
         ("BTCPOOL__FARM_API_KEY", "CANARY"),
     ] {
-        let value = value.replace("CANARY", CANARY);
-        let Err(error) = load(None, &[(name, &value)]) else { panic!("this was accepted: {name}={value}") };
-        assert!(!format!("{error} {error:?}").contains("CANARY"), "{error}\n{name}={value}");
+        // A key of digits alone arrives as a number.
+        for key in [CANARY, "4839201755661209348"] {
+            let value = value.replace("CANARY", key);
+            let Err(error) = load(None, &[(name, &value)]) else { panic!("this was accepted: {name}={value}") };
+            let shown = format!("{error} {error:?}");
+            let mut parts = key.as_bytes().windows(6).map(|part| std::str::from_utf8(part).unwrap());
+            assert!(parts.all(|part| !shown.contains(part)), "{error}\n{name}={value}");
+        }
     }
     // What stands in a key file is shown as little as what stands in the configuration.
     for content in ["CANARY CANARY", "CANARY\nCANARY", "CANARY\u{e9}"] {

@@ -8,10 +8,10 @@ use std::{
 };
 
 use btcpool_exporter::{
-    Exporter, RunError,
+    Exporter, ReloadError, Reloader, RunError,
     clock::Clock,
     collector::Format,
-    config::{Config, Overrides},
+    config::{Config, ConfigError, Overrides},
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -116,6 +116,7 @@ pub struct Running {
     pub url: String,
     pub shutdown: CancellationToken,
     task: JoinHandle<Result<(), RunError>>,
+    reloader: Reloader,
 }
 
 impl Running {
@@ -125,12 +126,32 @@ impl Running {
 
     /// Starts by another clock.
     pub async fn start_at(config: Config, clock: Clock) -> Self {
-        let exporter = Exporter::new(config, clock).unwrap();
+        let again = config.clone();
+        Self::start_with(Exporter::new(config, clock).unwrap(), move || Ok(again.clone())).await
+    }
+
+    /// Starts with what a reload loads.
+    pub async fn start_reloadable(
+        config: Config,
+        load: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
+    ) -> Self {
+        Self::start_with(Exporter::new(config, Clock::system()).unwrap(), load).await
+    }
+
+    async fn start_with(
+        exporter: Exporter,
+        load: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
+    ) -> Self {
+        let reloader = exporter.reloader(load);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(exporter.run(vec![listener], shutdown.clone()));
-        Self { url, shutdown, task }
+        Self { url, shutdown, task, reloader }
+    }
+
+    pub async fn reload(&self) -> Result<(), ReloadError> {
+        self.reloader.reload().await
     }
 
     /// Starts, and waits until everything was polled once.

@@ -9,6 +9,7 @@
 //! | `config` | configuration files, the environment, and every broken rule |
 //! | `commands` | the program itself: commands, flags, exit codes, signals |
 //! | `polling` | cadences, honesty under failure, accounts that do not touch each other |
+//! | `reload` | taking up another configuration while running |
 //! | `serving` | HTTP: negotiation, narrowing, discovery, health, limits |
 //! | `web_config` | the web configuration: what each file comes to, and every broken rule |
 //! | `demo` | the simulated pool, polled as the real one |
@@ -31,6 +32,7 @@ mod paging;
 mod parser;
 mod polling;
 mod properties;
+mod reload;
 mod serving;
 mod web_config;
 mod web_files;

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -118,7 +118,7 @@ async fn an_old_answer_stays_until_it_is_stale_and_healing_needs_no_help() {
 #[tokio::test]
 async fn after_a_retry_after_nobody_asks_until_it_is_over_and_then_the_next_tick_does() {
     let pool = Pool::start().await;
-    let asked = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let asked = Arc::new(Mutex::new(Vec::new()));
     let times = asked.clone();
     pool.responds("main_stat", move |_: &Request| {
         times.lock().unwrap().push(Instant::now());
@@ -135,6 +135,83 @@ async fn after_a_retry_after_nobody_asks_until_it_is_over_and_then_the_next_tick
     let asked = asked.lock().unwrap().clone();
     assert_eq!(asked.len(), 2);
     assert!(asked[1] - asked[0] > Duration::from_millis(6500), "{:?}", asked[1] - asked[0]);
+}
+
+/// A pool that answers one method in its own way, and notes when it was asked.
+async fn timed(pool: &Pool, endpoint: &str, key: &str, response: ResponseTemplate) -> Arc<Mutex<Vec<Instant>>> {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let times = asked.clone();
+    pool.responds_to(key, endpoint, move |_: &Request| {
+        times.lock().unwrap().push(Instant::now());
+        response.clone()
+    })
+    .await;
+    asked
+}
+
+/// Waits until so many requests came; the times between them.
+async fn gaps(asked: &Mutex<Vec<Instant>>, count: usize) -> Vec<Duration> {
+    let begin = Instant::now();
+    loop {
+        let times = asked.lock().unwrap().clone();
+        if times.len() >= count {
+            return times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        }
+        assert!(begin.elapsed() < harness::PATIENCE, "only {} of {count} requests came", times.len());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_refused_key_is_looked_at_twice_and_then_left_alone_for_long() {
+    let pool = Pool::start().await;
+    let asked = timed(&pool, "summary_data", harness::KEY, ResponseTemplate::new(401)).await;
+    let running = Running::start(harness::config(&pool.base_url(), &harness::one_account())).await;
+    // The interval is a second; between half and all of fifteen intervals is what a refused key waits.
+    let gaps = gaps(&asked, 3).await;
+    running.stop().await.unwrap();
+    assert!(gaps[1] > Duration::from_millis(7400), "{gaps:?}");
+}
+
+#[tokio::test]
+async fn a_stalled_account_leaves_room_for_the_others() {
+    let pool = Pool::start().await;
+    let stalled = ResponseTemplate::new(200).set_delay(Duration::from_secs(60));
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    for endpoint in &ENDPOINTS[1..] {
+        let (times, stalled) = (asked.clone(), stalled.clone());
+        pool.responds(endpoint, move |_: &Request| {
+            times.lock().unwrap().push(Instant::now());
+            stalled.clone()
+        })
+        .await;
+    }
+    let config = harness::config_with(&pool.base_url(), "concurrency: 2, timeout: 2s", &harness::one_account());
+    let running = Running::start(config).await;
+    // The first polls of the four slots may take both places. From then on one place is kept free, so that the next
+    // failing slot asks only when the one before it has run into its timeout.
+    let gaps = gaps(&asked, 8).await;
+    running.stop().await.unwrap();
+    assert!(gaps[4..7].iter().all(|&gap| gap > Duration::from_millis(1900)), "{gaps:?}");
+}
+
+#[tokio::test]
+async fn a_pool_that_is_asked_too_much_is_asked_slower_by_everybody() {
+    let pool = Pool::start().await;
+    pool.responds("main_stat", ResponseTemplate::new(429)).await;
+    let asked = timed(&pool, "summary_data", harness::KEY, ResponseTemplate::new(500)).await;
+    let accounts: String = (0..40).map(|n| format!("  a{n}: {{ api_key: {} }}\n", harness::KEY)).collect();
+    let api = "requests_per_second: 8, concurrency: 1";
+    let config = harness::config_with(&pool.base_url(), api, &format!("accounts:\n{accounts}"));
+    let running = Running::start(config).await;
+    // main_stat is the first to be asked, and refused. Eight a second would be the rate.
+    let begin = Instant::now();
+    gaps(&asked, 6).await;
+    let requests = pool.0.received_requests().await.unwrap().len() as f64;
+    let elapsed = begin.elapsed().as_secs_f64();
+    running.stop().await.unwrap();
+    // Half of the rate, after a burst of a second's worth.
+    assert!(requests <= 8.0 + 4.0 * (elapsed + 1.0), "{requests} requests in {elapsed} s");
 }
 
 /// A history of 400 days until today, which tells what it was asked for.

@@ -1,0 +1,195 @@
+//! Taking up another configuration while running.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use btcpool_exporter::config::{Config, ConfigError, Overrides};
+use wiremock::{Request, ResponseTemplate};
+
+use crate::{
+    harness::{self, KEY, Pool, Running, sample},
+    parser::series,
+};
+
+const OTHER_KEY: &str = "f0e1d2-c3b4a5-968778-695a4b-3c2d1e";
+
+const SUCCESSFUL: &str = "btcpool_exporter_config_last_reload_successful";
+const LOADED: &str = "btcpool_exporter_config_last_reload_success_timestamp_seconds";
+
+/// A configuration that tests change: what the file would hold.
+#[derive(Clone)]
+struct File(Arc<Mutex<String>>);
+
+impl File {
+    fn new(pool: &Pool, more: &str) -> Self {
+        let file = Self(Arc::default());
+        file.write(pool, more);
+        file
+    }
+
+    /// Cadences so long that a slot polls once in a test, unless something makes it.
+    fn write(&self, pool: &Pool, more: &str) {
+        *self.0.lock().unwrap() = format!(
+            "api: {{ base_url: \"{}\", requests_per_second: 1000 }}\n\
+             polling:\n  live: {{ interval: 1h, stale_after: 2h }}\n  history: {{ interval: 1h, stale_after: 2h }}\n{more}",
+            pool.base_url()
+        );
+    }
+
+    fn load(&self) -> Result<Config, ConfigError> {
+        Config::from_yaml("test", &self.0.lock().unwrap(), &Overrides::default())
+    }
+}
+
+/// An exporter of it that has polled everything once.
+async fn running(file: &File) -> Running {
+    let load = file.clone();
+    let running = Running::start_reloadable(file.load().unwrap(), move || load.load()).await;
+    running.until("/-/ready", |status, _| status == 200).await;
+    running
+}
+
+fn polls(account: &str, endpoint: &str) -> String {
+    format!("btcpool_exporter_polls_total{{account=\"{account}\",currency=\"BTC\",endpoint=\"{endpoint}\"}}")
+}
+
+#[tokio::test]
+async fn what_did_not_change_goes_on_and_what_left_leaves_nothing() {
+    let pool = Pool::start().await;
+    pool.answers_samples().await;
+    let account = |name: &str, key: &str, more: &str| format!("  {name}: {{ api_key: {key}{more} }}\n");
+    let before = ["accounts:\n", &account("stays", KEY, ""), &account("leaves", KEY, ""), &account("moves", KEY, "")];
+    let file = File::new(&pool, &before.concat());
+    let running = running(&file).await;
+    let first = series(&running.scrape().await);
+    let loaded = first[LOADED];
+    let stays = account("stays", KEY, ", labels: { site: Ekibastuz }, expected_hashrate: { BTC: 1 PH/s }");
+    file.write(&pool, &["accounts:\n", &stays, &account("moves", OTHER_KEY, ""), &account("comes", KEY, "")].concat());
+    running.reload().await.unwrap();
+    // From the first moment on: everything of the account that stays is there, with what is configured anew.
+    let seen = series(&running.scrape().await);
+    let of = |seen: &std::collections::BTreeMap<String, f64>, account: &str| {
+        let own = seen.iter().filter(|(name, _)| name.contains(&format!("account={account:?}")));
+        own.map(|(name, value)| (name.clone(), *value)).collect::<Vec<_>>()
+    };
+    let mut expected = of(&first, "stays");
+    expected.retain(|(name, _)| !name.starts_with("btcpool_account_info"));
+    expected.push(("btcpool_account_info{account=\"stays\",site=\"Ekibastuz\"}".to_owned(), 1.0));
+    let hashrate = "btcpool_account_expected_hashrate_hashes_per_second{account=\"stays\",currency=\"BTC\"}";
+    expected.push((hashrate.to_owned(), 1e15));
+    expected.sort_by(|a, b| a.0.cmp(&b.0));
+    assert_eq!(of(&seen, "stays"), expected);
+    assert_eq!(of(&seen, "leaves"), []);
+    assert_eq!(running.get("/metrics?account=leaves").await.0, 404);
+    assert_eq!(running.get("/-/ready").await.0, 200);
+    assert_eq!(seen[SUCCESSFUL], 1.0);
+    assert!(seen[LOADED] > loaded);
+    // Another key may be another account's: nothing of before is shown for it. Both are asked at once.
+    let complete = |text: &str| {
+        let listed = |account| format!("workers_listed{{account=\"{account}\",currency=\"BTC\"}} 6");
+        ["comes", "moves", "stays"].into_iter().all(|account| text.contains(&listed(account)))
+    };
+    let text = running.until("/metrics", |_, text| complete(text)).await;
+    for account in ["comes", "moves", "stays"] {
+        assert!(text.contains(&format!("{} 1\n", polls(account, "workers"))), "{account}: {text}");
+    }
+    assert_eq!(pool.requests("main_stat").await.len(), 1);
+    let keys: Vec<_> = pool.requests("summary_data").await.iter().map(|r| r.headers["x-api-key"].clone()).collect();
+    assert_eq!(keys.iter().filter(|key| *key == OTHER_KEY).count(), 1);
+    assert_eq!(keys.iter().filter(|key| *key == KEY).count(), 4);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_bad_configuration_changes_nothing_but_the_reload_metrics() {
+    let pool = Pool::start().await;
+    pool.answers_samples().await;
+    let file = File::new(&pool, &harness::one_account());
+    let running = running(&file).await;
+    let first = series(&running.scrape().await);
+    file.write(&pool, &format!("accounts: {{ farm: {{ api_kay: {KEY} }} }}\n"));
+    let error = running.reload().await.unwrap_err().to_string();
+    let expected = "test:5:21: accounts.farm.api_kay: unknown key; did you mean api_key? \
+        Known here: api_key, api_key_file, currencies, labels, expected_hashrate, workers";
+    assert_eq!(error, expected);
+    let failed = series(&running.scrape().await);
+    let changed =
+        failed.iter().filter(|(name, value)| first.get(*name) != Some(*value) && !name.starts_with("process_"));
+    assert_eq!(changed.collect::<Vec<_>>(), [(&SUCCESSFUL.to_owned(), &0.0)]);
+    assert_eq!(first.len(), failed.len());
+    file.write(&pool, &harness::one_account());
+    running.reload().await.unwrap();
+    assert_eq!(series(&running.scrape().await)[SUCCESSFUL], 1.0);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_changes_the_meaning_of_answers_drops_them_and_asks_anew() {
+    let pool = Pool::start().await;
+    pool.answers_samples().await;
+    let other = Pool::start().await;
+    other.answers("main_stat", sample("main_stat").replace("1853", "7")).await;
+    let file = File::new(&pool, &harness::one_account());
+    let running = running(&file).await;
+    file.write(&other, &harness::one_account());
+    running.reload().await.unwrap();
+    let text = running.until("/metrics", |_, text| text.contains("btcpool_pool_miners{currency=\"BTC\"} 7\n")).await;
+    assert!(!text.contains("btcpool_account_balance_coins"), "{text}");
+    // A shorter timeout is another matter: what is known stays.
+    let summary = "btcpool_pool_miners{currency=\"BTC\"} 7\n";
+    file.write(&other, &format!("{}log: {{ level: debug }}\n", harness::one_account()));
+    let shorter = file.0.lock().unwrap().replace("1000 }", "1000, timeout: 3s }");
+    *file.0.lock().unwrap() = shorter;
+    running.reload().await.unwrap();
+    assert!(running.get("/metrics").await.1.contains(summary));
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_refused_key_is_asked_at_once_after_a_reload() {
+    let pool = Pool::start().await;
+    pool.answers("main_stat", sample("main_stat")).await;
+    pool.responds("summary_data", ResponseTemplate::new(401)).await;
+    let file = File::new(&pool, &harness::one_account());
+    let running = running(&file).await;
+    for asked in 2..4 {
+        running.reload().await.unwrap();
+        let again = format!("{} {asked}\n", polls("farm", "summary_data"));
+        running.until("/metrics", |_, text| text.contains(&again)).await;
+    }
+    assert_eq!(pool.requests("summary_data").await.len(), 3);
+    // Who did not fail is not asked.
+    assert_eq!(pool.requests("main_stat").await.len(), 1);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pause_outlasts_a_change_of_the_budget() {
+    let pool = Pool::start().await;
+    let times = Arc::new(Mutex::new(Vec::new()));
+    for (endpoint, answer) in [
+        ("main_stat", ResponseTemplate::new(429).insert_header("retry-after", "4")),
+        ("summary_data", ResponseTemplate::new(200).set_body_string(sample("summary_data"))),
+    ] {
+        let times = times.clone();
+        pool.responds(endpoint, move |_: &Request| {
+            times.lock().unwrap().push((endpoint, Instant::now()));
+            answer.clone()
+        })
+        .await;
+    }
+    let file = File::new(&pool, "");
+    let running = running(&file).await;
+    file.write(&pool, &harness::one_account());
+    let slower = file.0.lock().unwrap().replace("1000 }", "100 }");
+    *file.0.lock().unwrap() = slower;
+    running.reload().await.unwrap();
+    running.until("/metrics", |_, text| text.contains(&format!("{} 1\n", polls("farm", "summary_data")))).await;
+    running.stop().await.unwrap();
+    let times = times.lock().unwrap().clone();
+    let (first, summary) = (times[0], times.iter().find(|(endpoint, _)| *endpoint == "summary_data").unwrap());
+    assert_eq!(first.0, "main_stat");
+    assert!(summary.1 - first.1 > Duration::from_millis(3900), "{:?}", summary.1 - first.1);
+}
