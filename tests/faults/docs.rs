@@ -1,0 +1,69 @@
+//! The table of faults in `docs/failures.md`, against the catalogue.
+//!
+//! `UPDATE_DOCS=1 cargo test --test faults docs` writes it anew.
+
+use crate::catalogue::{ALL, CATALOGUE, Entry, Expect, Scope};
+
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/failures.md");
+const MARK: &str = "<!-- faults -->";
+const END: &str = "<!-- end of faults -->";
+
+/// Where a fault is tried.
+fn place(entry: &Entry) -> String {
+    match entry.scope {
+        Scope::Pool => "the pool".to_owned(),
+        _ if entry.at == ALL => "any endpoint".to_owned(),
+        _ => entry.at.join(", "),
+    }
+}
+
+/// The table: what the pool does, and what is seen.
+pub fn table() -> String {
+    let mut lines = vec![
+        "| the pool | at | `btcpool_up` | `reason` | request's `reason`, `code` | else |".to_owned(),
+        "|---|---|---|---|---|---|".to_owned(),
+    ];
+    for entry in CATALOGUE {
+        let (up, reason, request, more) = match &entry.expect {
+            Expect::Fails { reason, request, code } => {
+                let request = if request.is_empty() { "–" } else { request };
+                let more = match entry.scope {
+                    Scope::Pause => "everybody waits",
+                    Scope::LongPause => "everybody waits, five minutes at the most",
+                    Scope::Slot | Scope::Pool => "",
+                };
+                ("0", format!("`{reason}`"), format!("`{request}`, `{code}`").replace("`–`", "–"), more.to_owned())
+            }
+            Expect::Shows { seen, fields, .. } => {
+                let mut named: Vec<_> = entry.at.iter().flat_map(|endpoint| fields(endpoint)).copied().collect();
+                named.sort_unstable();
+                named.dedup();
+                let counted = match named.len() {
+                    0 => String::new(),
+                    1..4 => format!("; anomaly: `{}`", named.join("`, `")),
+                    _ => "; anomalies: the fields' names".to_owned(),
+                };
+                ("1", String::new(), String::new(), format!("{seen}{counted}"))
+            }
+        };
+        lines.push(format!("| {} | {} | {up} | {reason} | {request} | {more} |", entry.does, place(entry)));
+    }
+    lines.join("\n")
+}
+
+#[test]
+fn the_table_is_the_catalogue() {
+    let page = std::fs::read_to_string(FILE).unwrap();
+    let begin = page.find(MARK).unwrap() + MARK.len();
+    let end = page.find(END).unwrap();
+    let expected = table();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(FILE, format!("{}\n\n{expected}\n\n{}", &page[..begin], &page[end..])).unwrap();
+    } else {
+        assert_eq!(
+            page[begin..end].trim_matches('\n'),
+            expected,
+            "docs/failures.md is behind; UPDATE_DOCS=1 writes it"
+        );
+    }
+}
