@@ -36,6 +36,12 @@ use wire::{Anomalies, Answer};
 /// The header that carries the key.
 const KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
 
+/// So many characters in a row of the key make a message of the pool unfit to be shown.
+const PART_IN_MESSAGES: usize = 6;
+
+/// The same for a worker's name. Thousands of names that are serial numbers would hold six characters by chance.
+const PART_IN_NAMES: usize = 12;
+
 /// How much of the pool's own message is shown, in characters.
 const MESSAGE_CHARACTERS: usize = 200;
 
@@ -223,7 +229,12 @@ impl PoolClient {
         let question = Question::about(Endpoint::Workers, target, key);
         let listing = self.list(question, move |data, anomalies| wire::workers(data, unit, anomalies)).await?;
         let (reported, pages) = (listing.reported, listing.pages);
-        Ok(Workers { list: listing.rows.into_values().collect(), reported, pages })
+        let mut list: Vec<_> = listing.rows.into_values().collect();
+        // Miners choose the names; a key that one pasted there is kept out of the labels all the same.
+        for worker in list.iter_mut().filter(|worker| quotes(&worker.name, key, PART_IN_NAMES)) {
+            worker.name = "(name withheld: it quotes the key)".into();
+        }
+        Ok(Workers { list, reported, pages })
     }
 
     /// Income by day, from `from` on; without it, all there is.
@@ -532,7 +543,7 @@ fn innermost(error: &reqwest::Error, key: Option<&ApiKey>) -> String {
 
 /// Makes foreign text fit to be logged: one line, bounded, and nothing of the key.
 fn clean(text: &str, key: Option<&ApiKey>) -> String {
-    if key.is_some_and(|key| quotes(text, key.expose())) {
+    if key.is_some_and(|key| quotes(text, key, PART_IN_MESSAGES)) {
         return "(message withheld: it quotes the key)".to_owned();
     }
     let visible = |c: char| if c.is_control() || crate::model::is_direction_mark(c) { ' ' } else { c };
@@ -543,13 +554,15 @@ fn clean(text: &str, key: Option<&ApiKey>) -> String {
     cleaned
 }
 
-/// Whether the text holds six or more characters in a row of the key, or all of a shorter one.
-fn quotes(text: &str, key: &str) -> bool {
-    const PART: usize = 6;
+/// Whether the text holds so many or more characters in a row of the key, or all of a shorter one.
+fn quotes(text: &str, key: &ApiKey, part: usize) -> bool {
+    if text.len() < part.min(key.expose().len()) {
+        return false;
+    }
     let text = text.to_ascii_lowercase();
-    let key = key.to_ascii_lowercase();
+    let key = key.expose().to_ascii_lowercase();
     // A key is ASCII, so that bytes are characters.
     key.as_bytes()
-        .windows(PART.min(key.len()).max(1))
+        .windows(part.min(key.len()).max(1))
         .any(|part| std::str::from_utf8(part).is_ok_and(|part| text.contains(part)))
 }
