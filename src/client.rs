@@ -168,6 +168,20 @@ struct Question<'a> {
     from: Option<Date>,
 }
 
+/// A request that was sent: it is counted when this is dropped, so that one that is given up halfway is counted, too.
+struct Counted<'a> {
+    telemetry: &'a Telemetry,
+    endpoint: Endpoint,
+    status: Option<StatusCode>,
+    begin: Instant,
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.telemetry.request(self.endpoint, self.status.map(|status| status.as_u16()), self.begin.elapsed());
+    }
+}
+
 const fn what_was_refused(with_key: bool) -> &'static str {
     if with_key { "the key" } else { "to answer" }
 }
@@ -336,10 +350,10 @@ impl PoolClient {
         decode: impl Fn(&Answer<'_>, &mut Anomalies) -> Result<T, wire::ShapeError>,
     ) -> Result<T, FetchError> {
         let begin = Instant::now();
-        let mut status = None;
-        let body = self.send(&question, &mut status).await;
+        let mut request = Counted { telemetry: &self.telemetry, endpoint: question.endpoint, status: None, begin };
+        let body = self.send(&question, &mut request.status).await;
+        drop(request);
         drop(permit);
-        self.telemetry.request(question.endpoint, status.map(|status| status.as_u16()), begin.elapsed());
         let result = body.and_then(|body| {
             let mut anomalies = Anomalies::default();
             // Bytes that are no UTF-8 (a worker's name, say) cost their own characters and not the whole answer.

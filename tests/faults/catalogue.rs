@@ -939,7 +939,7 @@ pub const CATALOGUE: &[Entry] = &[
                         let number = text.and_then(|text| serde_json::from_str::<Value>(&text).ok());
                         row[*field] = number.unwrap_or_else(|| row[*field].clone());
                     }
-                })
+                });
             })
         },
         unchanged("all values"),
@@ -991,7 +991,7 @@ pub const CATALOGUE: &[Entry] = &[
             Fault::json(|asked, answer| {
                 rows(answer, |_, row| {
                     figures(&asked.endpoint).iter().for_each(|field| drop(row.as_object_mut().unwrap().remove(*field)));
-                })
+                });
             })
         },
         shows("the values leave and are counted", figures, without_figures),
@@ -1006,7 +1006,7 @@ pub const CATALOGUE: &[Entry] = &[
                     if asked.offset == Some(0) && index == 0 {
                         row["worker_id"] = Value::Null;
                     }
-                })
+                });
             })
         },
         shows(
@@ -1099,7 +1099,7 @@ pub const CATALOGUE: &[Entry] = &[
                         let hashrate: f64 = row[*field].as_str().unwrap().parse().unwrap();
                         row[*field] = (hashrate * 1e6).to_string().into();
                     }
-                })
+                });
             })
         },
         shows(
@@ -1125,7 +1125,7 @@ pub const CATALOGUE: &[Entry] = &[
                     if let Some((name, _)) = hostile_names().get(index).filter(|_| asked.offset == Some(0)) {
                         row["worker_name"] = name.clone().into();
                     }
-                })
+                });
             })
         },
         shows(

@@ -12,6 +12,7 @@
 //! `parser` reads expositions, strictly and without the code under test.
 
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+#![expect(clippy::print_stderr, clippy::print_stdout, reason = "the table and the figures are to be read")]
 
 mod canary;
 mod catalogue;

@@ -221,13 +221,17 @@ pub struct FaultyPool {
     listening: tokio::sync::Mutex<Listening>,
 }
 
+/// Endpoint, account and offset.
+type Question = (String, Option<String>, Option<usize>);
+
 struct Shared {
     simulated: SimulatedPool,
     router: Router,
     faults: Mutex<Vec<(Where, Fault)>>,
     rewrite: Mutex<Option<Arc<Rewrite>>>,
     requests: Mutex<Vec<Asked>>,
-    seen: Mutex<HashMap<(String, Option<String>, Option<usize>), usize>>,
+    /// How often each endpoint was asked by an account from an offset on.
+    seen: Mutex<HashMap<Question, usize>>,
     /// Good answers by key and query.
     kept: Mutex<HashMap<(String, String), (Instant, Good)>>,
     transport: Mutex<Transport>,

@@ -236,7 +236,8 @@ async fn every_answer_that_is_no_good_has_its_reason() {
 async fn a_key_that_a_miner_made_a_name_of_is_not_shown() {
     let pool = Pool::start().await;
     let names = [KEY, &format!("asic {}", &KEY[8..20].to_uppercase()), &KEY[8..19], "asic"];
-    let rows: Vec<_> = (names.iter().zip(1..)).map(|(name, id)| json!({"worker_id": id, "worker_name": name})).collect();
+    let rows: Vec<_> =
+        (names.iter().zip(1..)).map(|(name, id)| json!({"worker_id": id, "worker_name": name})).collect();
     pool.answers("workers", json!({"status": "OK", "data": rows, "total": 4}).to_string()).await;
     let asking = Asking::with(&pool.base_url(), "timeout: 5s");
     let workers = asking.client.workers(&asking.target, &asking.key).await.unwrap();
