@@ -233,6 +233,25 @@ async fn every_answer_that_is_no_good_has_its_reason() {
 }
 
 #[tokio::test]
+async fn what_may_be_odd_is_counted_from_the_start() {
+    let asking = Asking::with("http://127.0.0.1:1/ru/api", "timeout: 5s");
+    let counted = asking.telemetry.snapshot().anomalies;
+    let mut fields: Vec<_> =
+        counted.iter().map(|((endpoint, field), count)| format!("{endpoint} {field} {count}")).collect();
+    fields.sort();
+    let expected = "\
+main_stat BCH 0, main_stat BTC 0, main_stat LTC 0, main_stat fee 0, main_stat miners 0, main_stat networkDiff 0, \
+main_stat networkHs 0, main_stat poolHs 0, payment_history address 0, payment_history amount 0, \
+payment_history created_time 0, payment_history payment_id 0, payment_history total 0, profit_history date 0, \
+profit_history hashrate 0, profit_history pplns_profit 0, profit_history pps_profit 0, profit_history total 0, \
+profit_history total_profit 0, summary_data active_workers 0, summary_data balance 0, summary_data hashrate_10min 0, \
+summary_data hashrate_1hour 0, summary_data hashrate_24hour 0, summary_data unactive_workers 0, \
+workers hashrate_10min 0, workers hashrate_1hour 0, workers hashrate_24hour 0, workers last_active 0, \
+workers reject_rate 0, workers total 0, workers worker_id 0, workers worker_name 0, workers worker_status 0";
+    assert_eq!(fields.join(", "), expected);
+}
+
+#[tokio::test]
 async fn a_key_that_a_miner_made_a_name_of_is_not_shown() {
     let pool = Pool::start().await;
     let names = [KEY, &format!("asic {}", &KEY[8..20].to_uppercase()), &KEY[8..19], "asic"];

@@ -369,6 +369,34 @@ async fn once_prints_what_succeeded_and_fails() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reject_rate_above_one_is_told_with_the_setting_that_mends_it() {
+    let pool = Pool::start().await;
+    let row =
+        |id: u8, rate: &str| format!("{{\"worker_id\":\"{id}\",\"worker_name\":\"w{id}\",\"reject_rate\":\"{rate}\"}}");
+    let rows = [row(1, "0.5"), row(2, "3.5"), row(3, "7")].join(",");
+    pool.answers("workers", format!("{{\"status\":\"OK\",\"data\":[{rows}],\"total\":3}}")).await;
+    pool.answers_samples().await;
+    let folder = TempDir::new().unwrap();
+    let ratio = |worker: u8| {
+        format!(
+            "btcpool_worker_reject_ratio{{account=\"farm\",currency=\"BTC\",worker=\"w{worker}\",worker_id=\"{worker}\"}}"
+        )
+    };
+    for (unit, ratios, told) in
+        [("ratio", [Some(0.5), None, None], 1), ("percent", [Some(0.005), Some(0.035), Some(0.07)], 0)]
+    {
+        let file = accounts(&folder, &pool, "accounts: { farm: { api_key: good } }");
+        let once = with(program(&["once", "--config.file", &file]), &[("BTCPOOL__API__REJECT_RATE_UNIT", unit)]);
+        let (code, output, errors) = run_beside(once).await;
+        assert_eq!(code, Some(0), "{errors}");
+        let series = series(&output);
+        assert_eq!([1, 2, 3].map(|worker| series.get(&ratio(worker)).copied()), ratios);
+        let advice = "a reject_rate is above 1, so the pool tells it in percent: set api.reject_rate_unit: percent";
+        assert_eq!(errors.matches(advice).count(), told, "{errors}");
+    }
+}
+
 /// The pool may repeat the key in whatever it says.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_never_holds_the_key() {

@@ -253,6 +253,9 @@ async fn what_is_over_is_not_read_again() {
     let resumed: Date = from[4].as_deref().unwrap().parse().unwrap();
     assert!((today - resumed).get_days() >= 2, "{resumed}");
     assert!(from[4..].iter().all(|from| *from == Some(resumed.to_string())), "{from:?}");
+    // The published payments are of May 2023; the newest, at UTC+8, of the second.
+    let payments = pool_with_history.requests("payment_history").await;
+    assert_eq!(payments.iter().find_map(|request| query(request, "from")).as_deref(), Some("2023-04-29"));
     // The sums are those of the whole history all the same.
     let sums = ["period=\"7d\"} 0.7\n", "period=\"30d\"} 3.0\n", "period=\"all\"} 39.9\n"];
     assert!(sums.iter().all(|sum| text.contains(sum)), "{text}");
