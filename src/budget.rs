@@ -126,8 +126,26 @@ impl Budget {
     pub fn pause(&self, pause: Duration) {
         let mut pace = self.pace();
         pace.paused_until = pace.paused_until.max(Instant::now() + pause.min(MAX_PAUSE));
-        // Whoever was in a hurry before is not greeted with a burst.
-        pace.next = pace.paused_until + burst(self.spacing(pace.halvings));
+        // Whoever was in a hurry before is not greeted with a burst; and who waits already keeps the turn that it has.
+        let even = pace.paused_until + burst(self.spacing(pace.halvings));
+        pace.next = pace.next.max(even);
+    }
+
+    /// Keeps to the pause and to the slower rate that another budget had come to.
+    pub fn take_over(&self, before: &Self) {
+        if std::ptr::eq(self, before) {
+            return;
+        }
+        let (paused_until, halvings, changed) = {
+            let before = before.pace();
+            (before.paused_until, before.halvings, before.changed)
+        };
+        let mut pace = self.pace();
+        (pace.halvings, pace.changed) = (halvings, changed);
+        if paused_until > Instant::now() {
+            pace.paused_until = paused_until;
+            pace.next = paused_until + burst(self.spacing(halvings));
+        }
     }
 
     /// How long the pool wants to be left alone yet.
@@ -234,6 +252,28 @@ mod tests {
         assert_eq!(starts(&budget, 3).await, [0, 2000, 4000]);
         tokio::time::advance(EASE_AFTER * 3).await;
         assert_eq!(starts(&budget, 6).await, [0, 0, 0, 0, 250, 500]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_of_nothing_hurries_nobody() {
+        let budget = Budget::new(10, 4.0);
+        let begin = Instant::now();
+        let mut starts = Vec::new();
+        for _ in 0..8 {
+            drop(budget.acquire().await);
+            starts.push(begin.elapsed().as_millis());
+            budget.pause(Duration::ZERO);
+        }
+        assert_eq!(starts, [0, 0, 250, 500, 750, 1000, 1250, 1500]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_budget_keeps_to_the_pause_and_to_the_slower_rate() {
+        let (before, after) = (Budget::new(10, 4.0), Budget::new(10, 8.0));
+        before.slow_down();
+        before.pause(Duration::from_secs(5));
+        after.take_over(&before);
+        assert_eq!(starts(&after, 3).await, [5000, 5250, 5500]);
     }
 
     #[tokio::test(start_paused = true)]

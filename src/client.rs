@@ -143,8 +143,8 @@ impl FetchError {
     }
 }
 
-/// Asks the pool.
-#[derive(Debug)]
+/// Asks the pool. Cloning shares everything.
+#[derive(Debug, Clone)]
 pub struct PoolClient {
     http: reqwest::Client,
     api: Api,
@@ -153,7 +153,7 @@ pub struct PoolClient {
     /// Reads the dates of Retry-After.
     clock: Clock,
     /// Anomalies that were logged already: the counter goes on, the log does not repeat itself.
-    logged: Mutex<HashSet<(Endpoint, &'static str)>>,
+    logged: Arc<Mutex<HashSet<(Endpoint, &'static str)>>>,
 }
 
 /// What is asked, beside the method.
@@ -212,7 +212,7 @@ impl PoolClient {
         for endpoint in Endpoint::ALL {
             wire::fields(endpoint).for_each(|field| telemetry.anomalies(endpoint, field, 0));
         }
-        Ok(Self { http, api, budget, telemetry, clock, logged: Mutex::new(HashSet::new()) })
+        Ok(Self { http, api, budget, telemetry, clock, logged: Arc::default() })
     }
 
     /// Statistics of the whole pool. Sends no key.
@@ -293,9 +293,14 @@ impl PoolClient {
         self.budget.pause_left()
     }
 
-    /// Asks nothing for that long, as if the pool had said so.
-    pub fn pause(&self, pause: Duration) {
-        self.budget.pause(pause);
+    /// The same, but a list's pages are asked for one after the other.
+    pub fn careful(&self) -> Self {
+        Self { api: Api { concurrency: 1, ..self.api.clone() }, ..self.clone() }
+    }
+
+    /// Keeps to what the pool said to another client of being asked too much.
+    pub fn take_over(&self, before: &Self) {
+        self.budget.take_over(&before.budget);
     }
 
     /// Reads a whole list.

@@ -103,6 +103,9 @@ pub enum ReloadError {
     /// The client could not be set up.
     #[error(transparent)]
     Setup(#[from] SetupError),
+    /// Loading it did not come to an end.
+    #[error("it could not be read, which is a defect: please report what the log says")]
+    Unread,
     /// The exporter is about to stop.
     #[error("the exporter is stopping")]
     Stopping,
@@ -133,8 +136,8 @@ impl Reloader {
 
     async fn take_up(&self) -> Result<(), ReloadError> {
         let load = self.load.clone();
-        // Files may be slow to read; if it panics, that is as if it never came.
-        let config = tokio::task::spawn_blocking(move || load()).await.map_err(|_| ReloadError::Stopping)??;
+        // Files may be slow to read.
+        let config = tokio::task::spawn_blocking(move || load()).await.map_err(|_| ReloadError::Unread)??;
         let (reply, replied) = oneshot::channel();
         self.reloads.send((config, reply)).await.map_err(|_| ReloadError::Stopping)?;
         Ok(replied.await.map_err(|_| ReloadError::Stopping)??)
@@ -151,7 +154,8 @@ impl Exporter {
         let config = Arc::new(config);
         let telemetry = Arc::new(Telemetry::new(clock.now()));
         let store = Arc::new(Store::new(&config));
-        let poller = poller(&config, &store, &telemetry, clock)?;
+        let client = client(&config, &telemetry, clock)?;
+        let poller = Arc::new(Poller::new(config.clone(), client, store.clone(), clock));
         Ok(Self { config, store, telemetry, clock, poller, reloads: mpsc::channel(1) })
     }
 
@@ -172,7 +176,7 @@ impl Exporter {
     ///
     /// When one of the tasks ends before `shutdown`.
     pub async fn run(mut self, listeners: Vec<TcpListener>, shutdown: CancellationToken) -> Result<(), RunError> {
-        let mut demand = self.complain(None);
+        let mut complaint = self.complain(None);
         let mut ready = false;
         let mut polling = Tasks::default();
         self.poller.spawn(&mut polling, None);
@@ -194,7 +198,7 @@ impl Exporter {
                     let result = self.take_up(config, &mut polling);
                     if result.is_ok() {
                         app.show(self.config.clone(), self.store.clone());
-                        demand = self.complain(Some(demand));
+                        complaint = self.complain(complaint);
                     }
                     // Whoever asked may be gone.
                     let _ = reply.send(result);
@@ -204,7 +208,7 @@ impl Exporter {
             if !ready && app.is_ready() {
                 ready = true;
                 tracing::info!("everything was polled once");
-                demand = self.complain(Some(demand));
+                complaint = self.complain(complaint);
             }
         };
         // A poll that is under way is given up; its answer would be seen by nobody.
@@ -216,45 +220,36 @@ impl Exporter {
     }
 
     /// Goes on under another configuration; what is polled under both is polled on, and what is known of it stays.
-    fn take_up(&mut self, config: Config, polling: &mut Tasks) -> Result<(), SetupError> {
-        let config = Arc::new(config);
-        let store = Arc::new(self.store.successor(&self.config, &config));
-        let poller = if config.api == self.config.api {
-            Arc::new(self.poller.successor(config.clone(), store.clone()))
-        } else {
-            let poller = poller(&config, &store, &self.telemetry, self.clock)?;
-            poller.keep_pause(&self.poller);
-            poller
-        };
-        if config.web != self.config.web || config.log != self.config.log {
+    fn take_up(&mut self, mut config: Config, polling: &mut Tasks) -> Result<(), SetupError> {
+        let before = &self.config;
+        let store = Arc::new(self.store.successor(before, &config));
+        if config.web != before.web || config.log != before.log {
             tracing::warn!("what changed under web and log is taken up at the next start only");
+            (config.web, config.log) = (before.web.clone(), before.log);
         }
-        for warning in config.warnings.iter().filter(|warning| !self.config.warnings.contains(warning)) {
+        for warning in config.warnings.iter().filter(|warning| !before.warnings.contains(warning)) {
             tracing::warn!("{warning}");
         }
+        let config = Arc::new(config);
+        let client = || client(&config, &self.telemetry, self.clock);
+        let poller = Arc::new(self.poller.successor(config.clone(), store.clone(), client)?);
         poller.spawn(polling, Some(&self.poller));
         (self.config, self.store, self.poller) = (config, store, poller);
         Ok(())
     }
 
-    /// Warns when the budget cannot carry the polling, unless that is known. Tells how much that is.
-    fn complain(&self, known: Option<Demand>) -> Demand {
-        let demand = Demand::of(&self.config, &self.store);
-        if let Some(complaint) = demand.complaint(&self.config).filter(|_| known != Some(demand)) {
+    /// Warns when the budget cannot carry the polling, unless that was said. Tells what there is to say.
+    fn complain(&self, said: Option<String>) -> Option<String> {
+        let complaint = Demand::of(&self.config, &self.store).complaint(&self.config);
+        if let Some(complaint) = complaint.as_ref().filter(|_| complaint != said) {
             tracing::warn!("{complaint}");
         }
-        demand
+        complaint
     }
 }
 
-/// A poller with a client and a budget of its own.
-fn poller(
-    config: &Arc<Config>,
-    store: &Arc<Store>,
-    telemetry: &Arc<Telemetry>,
-    clock: Clock,
-) -> Result<Arc<Poller>, SetupError> {
+/// A client with a budget of its own.
+fn client(config: &Config, telemetry: &Arc<Telemetry>, clock: Clock) -> Result<PoolClient, SetupError> {
     let budget = Arc::new(Budget::new(config.api.concurrency, config.api.requests_per_second));
-    let client = PoolClient::new(config.api.clone(), budget, telemetry.clone(), clock)?;
-    Ok(Arc::new(Poller::new(config.clone(), client, store.clone(), clock)))
+    PoolClient::new(config.api.clone(), budget, telemetry.clone(), clock)
 }

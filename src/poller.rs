@@ -15,9 +15,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::{Timestamp, civil::Date};
+use jiff::{Timestamp, civil::Date, tz::Offset};
 use tokio::{
-    sync::{Notify, Semaphore},
+    sync::{Semaphore, watch},
     task::{AbortHandle, JoinSet},
     time::{Interval, MissedTickBehavior},
 };
@@ -25,9 +25,9 @@ use tokio::{
 use crate::{
     client::{FetchError, PoolClient},
     clock::Clock,
-    config::{ApiKey, Cadence, Config},
+    config::{ApiKey, Cadence, Config, Polling},
     history::{History, day_start, pool_day},
-    model::{Endpoint, Reason, Target, Workers},
+    model::{Endpoint, PoolStats, Reason, Target, Workers},
     store::{Failure, Slot, Store, TargetSlots},
 };
 use backoff::Backoff;
@@ -42,19 +42,24 @@ const MIDNIGHT_SPREAD: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Poller {
     config: Arc<Config>,
-    client: Arc<PoolClient>,
     store: Arc<Store>,
-    clock: Clock,
-    failing: Arc<Failing>,
+    terms: Arc<Terms>,
 }
 
-/// What the slots that fail have in common.
+/// On which terms the pool is asked: all that polling a slot needs beside the slot. A task holds on to this, and not to
+/// the configuration that it began under, whose accounts may be gone.
 #[derive(Debug)]
-struct Failing {
-    /// How many of them poll at a time: half of the places in flight, so that the others always get through.
+struct Terms {
+    client: PoolClient,
+    /// The same for slots that fail: their lists are read page by page.
+    careful: PoolClient,
+    clock: Clock,
+    polling: Polling,
+    day_utc_offset: Offset,
+    /// How many slots that fail poll at a time: half of the places in flight, so that the others get through.
     lane: Semaphore,
-    /// It is worth asking at once: the configuration was loaded again.
-    worth_asking: Notify,
+    /// Changes with each reload: whatever failed is worth asking at once.
+    reloads: watch::Sender<u64>,
 }
 
 /// The tasks that poll, by whose slots they poll; `None`: `main_stat`, which is nobody's.
@@ -76,11 +81,20 @@ struct TargetTasks {
 #[derive(Debug)]
 struct Job {
     endpoint: Endpoint,
-    /// Whose slot; `None` for `main_stat`.
-    owner: Option<Owner>,
+    whose: Whose,
     /// When the history was last read completely.
     complete_read: Option<Instant>,
     backoff: Backoff,
+    reloads: watch::Receiver<u64>,
+}
+
+/// Whose slot is polled.
+#[derive(Debug, Clone)]
+enum Whose {
+    /// Nobody's: `main_stat`.
+    Pool(Arc<Slot<PoolStats>>),
+    /// An account's.
+    Owner(Owner),
 }
 
 #[derive(Debug, Clone)]
@@ -90,34 +104,57 @@ struct Owner {
     slots: Arc<TargetSlots>,
 }
 
+impl Whose {
+    const fn owner(&self) -> Option<&Owner> {
+        match self {
+            Self::Pool(_) => None,
+            Self::Owner(owner) => Some(owner),
+        }
+    }
+}
+
 impl Poller {
     /// A poller of what the configuration names.
     pub fn new(config: Arc<Config>, client: PoolClient, store: Arc<Store>, clock: Clock) -> Self {
-        let lane = Semaphore::new(config.api.concurrency.div_ceil(2).min(Semaphore::MAX_PERMITS));
-        let failing = Arc::new(Failing { lane, worth_asking: Notify::new() });
-        Self { config, client: Arc::new(client), store, clock, failing }
+        let terms = Terms {
+            careful: client.careful(),
+            client,
+            clock,
+            polling: config.polling,
+            day_utc_offset: config.api.day_utc_offset,
+            lane: Semaphore::new(config.api.concurrency.div_ceil(2).min(Semaphore::MAX_PERMITS)),
+            reloads: watch::Sender::new(0),
+        };
+        Self { config, store, terms: Arc::new(terms) }
     }
 
-    /// The poller of another configuration that asks the pool in the same way, and goes on with the same budget.
-    pub fn successor(&self, config: Arc<Config>, store: Arc<Store>) -> Self {
-        let (client, failing) = (self.client.clone(), self.failing.clone());
-        Self { config, client, store, clock: self.clock, failing }
-    }
-
-    /// Asks nothing while the pool wants to be left alone by the poller before this one.
-    pub fn keep_pause(&self, before: &Self) {
-        if let Some(pause) = before.client.pause_left() {
-            self.client.pause(pause);
+    /// The poller of another configuration. Where that asks the pool in the same way and as often, it goes on with the
+    /// same client and budget; else `client` makes a client, which keeps to what the pool said of being asked too much.
+    ///
+    /// # Errors
+    ///
+    /// Those of `client`.
+    pub fn successor<E>(
+        &self,
+        config: Arc<Config>,
+        store: Arc<Store>,
+        client: impl FnOnce() -> Result<PoolClient, E>,
+    ) -> Result<Self, E> {
+        if config.api == self.config.api && config.polling == self.config.polling {
+            return Ok(Self { config, store, terms: self.terms.clone() });
         }
+        let client = if config.api == self.config.api { self.terms.client.clone() } else { client()? };
+        client.take_over(&self.terms.client);
+        Ok(Self::new(config, client, store, self.terms.clock))
     }
 
     /// Polls everything once, and waits for all of it.
-    pub async fn once(self: &Arc<Self>) {
+    pub async fn once(&self) {
         let mut polls = JoinSet::new();
         for mut job in self.jobs() {
-            let poller = self.clone();
+            let terms = self.terms.clone();
             polls.spawn(async move {
-                job.poll(&poller).await;
+                job.poll(&terms).await;
             });
         }
         while polls.join_next().await.is_some() {}
@@ -125,10 +162,8 @@ impl Poller {
 
     /// Starts polling for good: a task for each slot, none of which ends by itself. With `before`, tasks that poll what
     /// this poller would poll, too, go on undisturbed; the others end, and slots that fail are asked at once.
-    pub fn spawn(self: &Arc<Self>, tasks: &mut Tasks, before: Option<&Self>) {
-        let same = before.is_some_and(|before| {
-            Arc::ptr_eq(&before.client, &self.client) && before.config.polling == self.config.polling
-        });
+    pub fn spawn(&self, tasks: &mut Tasks, before: Option<&Self>) {
+        let same = before.is_some_and(|before| Arc::ptr_eq(&before.terms, &self.terms));
         tasks.of.retain(|target, of| {
             let slots = target.as_ref().map(|target| self.store.targets.get(target));
             let kept = match (&of.slots, slots) {
@@ -141,19 +176,20 @@ impl Poller {
             }
             same && kept
         });
-        self.failing.worth_asking.notify_waiters();
+        self.terms.reloads.send_modify(|reloads| *reloads += 1);
         let jobs = self.jobs();
         let count = u32::try_from(jobs.len()).unwrap_or(u32::MAX).max(1);
         let mut new = BTreeMap::<_, TargetTasks>::new();
         for (place, job) in (1_u32..).zip(jobs) {
-            let target = job.owner.as_ref().map(|owner| owner.target.clone());
+            let owner = job.whose.owner();
+            let target = owner.map(|owner| owner.target.clone());
             if tasks.of.contains_key(&target) {
                 continue;
             }
             // The second poll comes at the slot's own place in the interval: never later than one interval from now.
-            let phase = self.cadence(job.endpoint).interval.mul_f64(f64::from(place) / f64::from(count));
-            let slots = job.owner.as_ref().map(|owner| owner.slots.clone());
-            let handle = tasks.tasks.spawn(job.run(self.clone(), phase));
+            let phase = self.terms.cadence(job.endpoint).interval.mul_f64(f64::from(place) / f64::from(count));
+            let slots = owner.map(|owner| owner.slots.clone());
+            let handle = tasks.tasks.spawn(job.run(self.terms.clone(), phase));
             new.entry(target).or_insert_with(|| TargetTasks { slots, handles: Vec::new() }).handles.push(handle);
         }
         tasks.of.append(&mut new);
@@ -165,34 +201,39 @@ impl Poller {
     ///
     /// As [`PoolClient::summary_data`].
     pub async fn probe(&self, target: &Target, key: &ApiKey) -> Result<(), FetchError> {
-        self.client.summary_data(target, key).await.map(|_| ())
+        self.terms.client.summary_data(target, key).await.map(|_| ())
     }
 
     fn jobs(&self) -> Vec<Job> {
-        let job = |endpoint, owner| Job { endpoint, owner, complete_read: None, backoff: Backoff::default() };
-        let mut jobs = vec![job(Endpoint::MainStat, None)];
+        let job = |endpoint, whose| {
+            let reloads = self.terms.reloads.subscribe();
+            Job { endpoint, whose, complete_read: None, backoff: Backoff::default(), reloads }
+        };
+        let mut jobs = vec![job(Endpoint::MainStat, Whose::Pool(self.store.pool.clone()))];
         for (target, account) in self.config.targets() {
             let Some(slots) = self.store.targets.get(&target) else { continue };
             let owner = Owner { target, key: account.key.clone(), slots: slots.clone() };
             let mut endpoints = vec![Endpoint::SummaryData, Endpoint::ProfitHistory, Endpoint::PaymentHistory];
             endpoints.extend(slots.workers.as_ref().map(|_| Endpoint::Workers));
-            jobs.extend(endpoints.into_iter().map(|endpoint| job(endpoint, Some(owner.clone()))));
+            jobs.extend(endpoints.into_iter().map(|endpoint| job(endpoint, Whose::Owner(owner.clone()))));
         }
         jobs
     }
+}
 
+impl Terms {
     /// The pool's calendar day.
     fn today(&self) -> Date {
-        pool_day(self.clock.now(), self.config.api.day_utc_offset)
+        pool_day(self.clock.now(), self.day_utc_offset)
     }
 
     /// Waits until a little after the pool's next midnight: the accounts keep their places, within [`MIDNIGHT_SPREAD`].
     async fn after_midnight(&self, phase: Duration) {
-        let midnight = self.today().tomorrow().ok().and_then(|day| day_start(day, self.config.api.day_utc_offset));
+        let midnight = self.today().tomorrow().ok().and_then(|day| day_start(day, self.day_utc_offset));
         let midnight = midnight.and_then(|at| Timestamp::from_second(at.0).ok());
         match midnight.and_then(|midnight| self.clock.until(midnight)) {
             Some(wait) => {
-                let place = phase.div_duration_f64(self.config.polling.history.interval);
+                let place = phase.div_duration_f64(self.polling.history.interval);
                 tokio::time::sleep(wait + Duration::from_secs(1) + MIDNIGHT_SPREAD.mul_f64(place)).await;
             }
             None => std::future::pending().await,
@@ -201,8 +242,8 @@ impl Poller {
 
     fn cadence(&self, endpoint: Endpoint) -> Cadence {
         match endpoint {
-            Endpoint::MainStat | Endpoint::SummaryData | Endpoint::Workers => self.config.polling.live,
-            Endpoint::ProfitHistory | Endpoint::PaymentHistory => self.config.polling.history,
+            Endpoint::MainStat | Endpoint::SummaryData | Endpoint::Workers => self.polling.live,
+            Endpoint::ProfitHistory | Endpoint::PaymentHistory => self.polling.history,
         }
     }
 
@@ -225,7 +266,7 @@ impl Poller {
         let account = target.map(|target| target.account.as_str());
         let currency = target.map(|target| target.currency.as_str());
         let Some((reason, error)) = failure else {
-            backoff.reset();
+            *backoff = Backoff::default();
             match before {
                 Some(before) => {
                     let reason = before.reason.as_str();
@@ -252,58 +293,67 @@ impl Poller {
 
 impl Job {
     /// Polls for good.
-    async fn run(mut self, poller: Arc<Poller>, phase: Duration) {
-        let mut ticks = ticks(phase, poller.cadence(self.endpoint).interval);
-        let mut wait = self.poll(&poller).await;
+    async fn run(mut self, terms: Arc<Terms>, phase: Duration) {
+        let mut ticks = ticks(phase, terms.cadence(self.endpoint).interval);
+        let mut wait = self.poll(&terms).await;
         loop {
             if let Some(wait) = wait {
                 ticks.reset_after(wait);
             }
             let failing = self.backoff.is_failing();
+            let mut reloaded = false;
             tokio::select! {
                 _ = ticks.tick() => {}
                 // At midnight a running day becomes the last one, and its final figures are wanted soon.
-                () = poller.after_midnight(phase), if self.endpoint == Endpoint::ProfitHistory && !failing => {}
-                () = poller.failing.worth_asking.notified(), if failing => self.backoff.reset(),
+                () = terms.after_midnight(phase), if self.endpoint == Endpoint::ProfitHistory && !failing => {}
+                Ok(()) = self.reloads.changed(), if failing => reloaded = true,
+            }
+            if reloaded {
+                self.backoff.forgive();
+                // The cadence begins anew: the next tick may have been far off.
+                ticks.reset();
             }
             // While the pool wants to be left alone nobody asks; the first tick after that does.
-            wait = match poller.client.pause_left() {
-                None => self.poll(&poller).await,
-                Some(_) => None,
+            wait = match terms.client.pause_left() {
+                None => self.poll(&terms).await,
+                Some(pause) => reloaded.then_some(pause),
             };
         }
     }
 
     /// Polls once. Tells how long to wait for the next time, if not until the next tick.
-    async fn poll(&mut self, poller: &Poller) -> Option<Duration> {
+    async fn poll(&mut self, terms: &Terms) -> Option<Duration> {
+        // A reload from here on has this slot asked once more, if it fails.
+        self.reloads.mark_unchanged();
         // Nobody closes the semaphore.
-        let _lane = match self.backoff.is_failing() {
-            true => poller.failing.lane.acquire().await.ok(),
-            false => None,
+        let (client, _lane) = match self.backoff.is_failing() {
+            true => (&terms.careful, terms.lane.acquire().await.ok()),
+            false => (&terms.client, None),
         };
-        let (client, endpoint, backoff) = (&poller.client, self.endpoint, &mut self.backoff);
-        let Some(Owner { target, key, slots }) = &self.owner else {
-            return poller.record(&poller.store.pool, endpoint, None, backoff, client.main_stat()).await;
+        let (endpoint, backoff) = (self.endpoint, &mut self.backoff);
+        let Owner { target, key, slots } = match &self.whose {
+            Whose::Pool(slot) => return terms.record(slot, endpoint, None, backoff, client.main_stat()).await,
+            Whose::Owner(owner) => owner,
         };
         let whose = Some(target);
         match endpoint {
             Endpoint::MainStat => None,
             Endpoint::SummaryData => {
-                poller.record(&slots.summary, endpoint, whose, backoff, client.summary_data(target, key)).await
+                terms.record(&slots.summary, endpoint, whose, backoff, client.summary_data(target, key)).await
             }
             Endpoint::Workers => match &slots.workers {
-                Some(slot) => poller.record(slot, endpoint, whose, backoff, client.workers(target, key)).await,
+                Some(slot) => terms.record(slot, endpoint, whose, backoff, client.workers(target, key)).await,
                 None => None,
             },
             Endpoint::ProfitHistory => {
                 let read = |from| client.profit_history(target, key, from);
-                let poll = read_on(&mut self.complete_read, &slots.income, poller.today(), read);
-                poller.record(&slots.income, endpoint, whose, backoff, poll).await
+                let poll = read_on(&mut self.complete_read, &slots.income, terms.today(), read);
+                terms.record(&slots.income, endpoint, whose, backoff, poll).await
             }
             Endpoint::PaymentHistory => {
                 let read = |from| client.payment_history(target, key, from);
-                let poll = read_on(&mut self.complete_read, &slots.payments, poller.today(), read);
-                poller.record(&slots.payments, endpoint, whose, backoff, poll).await
+                let poll = read_on(&mut self.complete_read, &slots.payments, terms.today(), read);
+                terms.record(&slots.payments, endpoint, whose, backoff, poll).await
             }
         }
     }

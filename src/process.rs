@@ -21,12 +21,13 @@ pub struct Figures {
 
 /// From now on the process leaves no core dump, which would hold the keys.
 pub fn forbid_core_dumps() {
-    use rustix::process::{Resource, Rlimit, setrlimit};
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
     // One byte and not none: Linux takes no notice of 0 where dumps are piped to a program, but of 1 it does.
-    let limit = Rlimit { current: Some(1), maximum: Some(1) };
-    // Who may not even lower a limit is in a stranger place than this can mend.
-    let _ =
-        setrlimit(Resource::Core, limit).or_else(|_| setrlimit(Resource::Core, Rlimit { current: Some(0), ..limit }));
+    if setrlimit(Resource::Core, Rlimit { current: Some(1), maximum: Some(1) }).is_err() {
+        // The hard limit is 0 already, and cannot be raised. This helps there, too, but keeps others from looking into
+        // /proc, so that it is not the first choice. It cannot fail with this value.
+        let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    }
 }
 
 impl Figures {

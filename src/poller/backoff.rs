@@ -20,40 +20,43 @@ const REFUSED: Duration = Duration::from_secs(15 * 60);
 /// The failures of one slot in a row.
 #[derive(Debug, Default)]
 pub struct Backoff {
+    /// Whether the last poll failed.
+    failing: bool,
+    /// All in a row, as far as they count for the wait.
     failures: u32,
-    refused: bool,
+    /// Refusals of the key in a row at the end of these.
+    refusals: u32,
 }
 
 impl Backoff {
     /// Notes a failure. Tells how long to wait from now on; `None`: until the next tick, as always. `chance` is from 0
     /// to 1.
     pub fn failed(&mut self, reason: Reason, interval: Duration, chance: f64) -> Option<Duration> {
-        let refused = reason == Reason::Auth;
-        // The first refusal after other trouble is looked at once more before it is believed.
-        self.failures = if refused == self.refused { self.failures.saturating_add(1) } else { 1 };
-        self.refused = refused;
+        self.failing = true;
+        self.failures = self.failures.saturating_add(1);
+        self.refusals = if reason == Reason::Auth { self.refusals.saturating_add(1) } else { 0 };
+        let bound = |intervals: u32, longest: Duration| (interval * intervals).min(longest).max(interval);
+        // The first refusal is looked at once more before it is believed.
+        if self.refusals > 1 {
+            let longest = bound(REFUSED_INTERVALS, REFUSED);
+            return Some(longest.mul_f64(0.5 + 0.5 * chance).max(interval));
+        }
         if self.failures < 2 {
             return None;
         }
-        let bound = |intervals: u32, longest: Duration| (interval * intervals).min(longest).max(interval);
-        Some(if refused {
-            let longest = bound(REFUSED_INTERVALS, REFUSED);
-            longest.mul_f64(0.5 + 0.5 * chance).max(interval)
-        } else {
-            let doubled = 2_u32.saturating_pow(self.failures - 1) - 1;
-            let jitter = interval.saturating_mul(doubled).min(bound(LONGEST_INTERVALS, LONGEST) - interval);
-            interval + jitter.mul_f64(chance)
-        })
+        let doubled = 2_u32.saturating_pow(self.failures - 1) - 1;
+        let jitter = interval.saturating_mul(doubled).min(bound(LONGEST_INTERVALS, LONGEST) - interval);
+        Some(interval + jitter.mul_f64(chance))
     }
 
-    /// Notes a success, or that it is worth asking anew.
-    pub fn reset(&mut self) {
-        *self = Self::default();
+    /// It is worth asking anew: what failed before does not lengthen the next wait.
+    pub fn forgive(&mut self) {
+        (self.failures, self.refusals) = (0, 0);
     }
 
     /// Whether the last poll failed.
     pub const fn is_failing(&self) -> bool {
-        self.failures > 0
+        self.failing
     }
 }
 
@@ -91,18 +94,18 @@ mod tests {
     }
 
     #[test]
-    fn refusals_and_other_failures_are_counted_apart() {
+    fn refusals_among_other_failures_do_not_shorten_the_wait() {
         let mut backoff = Backoff::default();
-        for reason in [Reason::Timeout, Reason::Timeout, Reason::Timeout] {
-            backoff.failed(reason, MINUTE, 0.0);
-        }
+        assert!(!backoff.is_failing());
+        let mut next = |reason| backoff.failed(reason, MINUTE, 1.0).map(|wait| wait.as_secs());
+        let waits = [Reason::Timeout, Reason::Auth, Reason::Timeout, Reason::Auth, Reason::Auth, Reason::Timeout]
+            .map(&mut next);
+        assert_eq!(waits, [None, Some(120), Some(240), Some(300), Some(900), Some(300)]);
+        // After a reload it begins anew, and is no less in trouble.
+        backoff.forgive();
+        assert!(backoff.is_failing());
         assert_eq!(backoff.failed(Reason::Auth, MINUTE, 1.0), None);
         assert_eq!(backoff.failed(Reason::Auth, MINUTE, 1.0), Some(15 * MINUTE));
-        assert_eq!(backoff.failed(Reason::Timeout, MINUTE, 1.0), None);
-        assert!(backoff.is_failing());
-        backoff.reset();
-        assert!(!backoff.is_failing());
-        assert_eq!(backoff.failed(Reason::Timeout, MINUTE, 1.0), None);
     }
 
     #[test]

@@ -51,7 +51,6 @@ async fn after_an_outage_of_ten_intervals_two_hundred_accounts_do_not_storm_the_
     // Every slot of the live cadence has failed, and again and again, when ten intervals are over.
     tokio::time::sleep(Duration::from_secs(INTERVAL * OUTAGE)).await;
     let failures = failures(&mut exporter).await;
-    assert_eq!(pool.requests().len(), asked, "a pool that is away was asked");
     let returned = Instant::now();
     pool.listen_again().await;
     until_up(&mut exporter, slots).await;

@@ -1,7 +1,10 @@
 //! Taking up another configuration while running.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -163,6 +166,68 @@ async fn a_refused_key_is_asked_at_once_after_a_reload() {
     // Who did not fail is not asked.
     assert_eq!(pool.requests("main_stat").await.len(), 1);
     running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn who_is_asked_at_once_after_a_reload_is_back_in_the_cadence() {
+    let pool = Pool::start().await;
+    pool.answers("main_stat", sample("main_stat")).await;
+    let refused = Arc::new(AtomicBool::new(true));
+    let state = refused.clone();
+    pool.responds("summary_data", move |_: &Request| match state.load(Ordering::SeqCst) {
+        true => ResponseTemplate::new(401),
+        false => ResponseTemplate::new(200).set_body_string(sample("summary_data")),
+    })
+    .await;
+    let file = File::new(&pool, &harness::one_account());
+    let faster = file.0.lock().unwrap().replace("live: { interval: 1h", "live: { interval: 10s");
+    *file.0.lock().unwrap() = faster;
+    let running = running(&file).await;
+    let asked = |count: u8| format!("{} {count}\n", polls("farm", "summary_data"));
+    // After the second refusal it would be left alone for 75 seconds at the least.
+    running.until("/metrics", |_, text| text.contains(&asked(2))).await;
+    refused.store(false, Ordering::SeqCst);
+    running.reload().await.unwrap();
+    running.until("/metrics", |_, text| text.contains(&asked(3))).await;
+    // The harness waits for a minute at the most.
+    running.until("/metrics", |_, text| text.contains(&asked(4))).await;
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_reload_in_a_pause_asks_when_the_pause_is_over() {
+    let pool = Pool::start().await;
+    pool.answers("main_stat", sample("main_stat")).await;
+    let times = Arc::new(Mutex::new(Vec::new()));
+    for endpoint in ["summary_data", "workers"] {
+        let times = times.clone();
+        pool.responds(endpoint, move |_: &Request| {
+            let mut times = times.lock().unwrap();
+            let before = times.iter().filter(|(asked, _)| *asked == endpoint).count();
+            times.push((endpoint, Instant::now()));
+            match (endpoint, before) {
+                ("workers", 1) => ResponseTemplate::new(429).insert_header("retry-after", "5"),
+                _ => ResponseTemplate::new(401),
+            }
+        })
+        .await;
+    }
+    let file = File::new(&pool, &harness::one_account());
+    let running = running(&file).await;
+    running.reload().await.unwrap();
+    let both = |count: u8| ["summary_data", "workers"].map(|endpoint| format!("{} {count}\n", polls("farm", endpoint)));
+    running.until("/metrics", |_, text| both(2).iter().all(|polls| text.contains(polls))).await;
+    running.reload().await.unwrap();
+    running.until("/metrics", |_, text| both(3).iter().all(|polls| text.contains(polls))).await;
+    running.stop().await.unwrap();
+    let times = times.lock().unwrap().clone();
+    let of = |wanted: &str| -> Vec<_> {
+        times.iter().filter(|(endpoint, _)| *endpoint == wanted).map(|&(_, at)| at).collect()
+    };
+    let (summary, workers) = (of("summary_data"), of("workers"));
+    for third in [summary[2], workers[2]] {
+        assert!(third - workers[1] > Duration::from_millis(4900), "{:?}", third - workers[1]);
+    }
 }
 
 #[tokio::test]
