@@ -295,6 +295,16 @@ impl Soak<'_> {
         })
         .await;
         let healed = begin.elapsed();
+        // The pool wants to be left alone for a moment, so that nothing is in flight. Unlike 429 and 503 this leaves the
+        // exporter its rate.
+        let alone = |_: &pool::Asked, _| (500, vec![("retry-after".to_owned(), "8".to_owned())], Vec::new());
+        self.pool.inject(pool::Where::at("main_stat", None), pool::Fault::answer(alone));
+        until("the pool is left alone", async || match watch.scrape().await.fails("main_stat") {
+            true => Ok(()),
+            false => Err("main_stat is well".to_owned()),
+        })
+        .await;
+        self.pool.heal();
         until("the books agree", async || {
             // None is in flight, and none came meanwhile, when all three are the same.
             ledger.take(self.pool);
@@ -354,11 +364,13 @@ impl Soak<'_> {
 /// Tries until it is as wanted.
 async fn until(what: &str, mut attempt: impl AsyncFnMut() -> Result<(), String>) {
     let begin = Instant::now();
+    let mut reasons = BTreeSet::new();
     loop {
         match attempt().await {
             Ok(()) => return,
-            Err(why) => assert!(begin.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}: {why}"),
-        }
+            Err(why) => reasons.insert(why),
+        };
+        assert!(begin.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}: {reasons:#?}");
         // Another rest each time, so as not to meet the same poll again and again.
         tokio::time::sleep(Duration::from_millis(fastrand::u64(20..120))).await;
     }

@@ -56,6 +56,11 @@ impl Scrape {
         requests
     }
 
+    /// Whether the last poll of an endpoint failed.
+    pub fn fails(&self, endpoint: &str) -> bool {
+        self.samples("btcpool_poll_error").iter().any(|sample| sample.label("endpoint") == Some(endpoint))
+    }
+
     /// Polls by endpoint and account.
     pub fn polls(&self) -> BTreeMap<(String, Option<String>), u64> {
         let samples = self.samples("btcpool_exporter_polls").iter();
