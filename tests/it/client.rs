@@ -4,12 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use btcpool_exporter::{
     budget::Budget,
-    client::{FetchError, PoolClient},
+    client::{
+        FetchError, PoolClient,
+        wire::{self, Anomalies},
+    },
     clock::Clock,
     collector::{Moment, Scope, View},
-    config::ApiKey,
+    config::{ApiKey, RejectRateUnit},
     history::Period,
-    model::{Currency, Reason, Target},
+    model::{Currency, Hashrate, HashrateWindows, Reason, Target},
     store::Store,
     telemetry::Telemetry,
 };
@@ -206,6 +209,7 @@ async fn every_answer_that_is_no_good_has_its_reason() {
             Reason::ApiError,
             "the pool reports an error: status error: bad   key",
         ),
+        (ok("{\"status\":\"E\",\"message\":\"\",\"error\":\"why\"}"), Reason::ApiError, "status E: why"),
         (ok("{\"status\":\"ok\",\"data\":\"no\"}"), Reason::ApiError, "status ok: no"),
         (ok(&format!("{{\"status\":\"E\",\"error\":\"your key is {KEY}\"}}")), Reason::ApiError, "message withheld"),
         (ok("{\"status\":\"E\",\"msg\":\"no 3D4E5F here\"}"), Reason::ApiError, "message withheld"),
@@ -230,6 +234,46 @@ async fn every_answer_that_is_no_good_has_its_reason() {
     let FetchError::Api(message) = error else { panic!("{error}") };
     assert_eq!(message.chars().count(), 201);
     assert!(message.ends_with('…'));
+}
+
+#[test]
+fn a_figure_is_a_finite_number_that_is_not_negative() {
+    for (text, expected) in [
+        ("\"1.5\"", Some(1.5)),
+        ("2e3", Some(2000.0)),
+        ("\".5\"", Some(0.5)),
+        ("\"+7\"", Some(7.0)),
+        ("\" 8 \"", Some(8.0)),
+        ("\"-1\"", None),
+        ("-1", None),
+        ("\"inf\"", None),
+        ("\"NaN\"", None),
+        ("\"infinity\"", None),
+        ("1e999", None),
+        ("\"\"", None),
+        ("\"1,5\"", None),
+    ] {
+        let text = format!("{{\"status\":\"OK\",\"data\":{{\"BTC\":{{\"networkDiff\":{text},\"miners\":\"1\"}}}}}}");
+        let mut anomalies = Anomalies::default();
+        let stats = wire::main_stat(&wire::open(&text).unwrap(), &mut anomalies).unwrap();
+        assert_eq!(stats[0].1.network_difficulty, expected, "{text}");
+        let odd = anomalies.counts().any(|(field, _)| field == "networkDiff");
+        assert_eq!(odd, expected.is_none(), "{text}");
+    }
+}
+
+#[test]
+fn each_window_has_its_own_figure() {
+    let row = "\"hashrate_10min\":\"10\",\"hashrate_1hour\":\"60\",\"hashrate_24hour\":\"1440\"";
+    let expected =
+        HashrateWindows { ten_minutes: Hashrate::new(10.0), one_hour: Hashrate::new(60.0), day: Hashrate::new(1440.0) };
+    let mut anomalies = Anomalies::default();
+    let text = format!("{{\"status\":\"OK\",\"data\":{{{row}}}}}");
+    let summary = wire::summary_data(&wire::open(&text).unwrap(), &mut anomalies).unwrap();
+    assert_eq!(summary.hashrate, expected);
+    let rows = format!("[{{\"worker_id\":1,{row}}}]");
+    let workers = wire::workers(&rows, RejectRateUnit::Ratio, &mut anomalies).unwrap();
+    assert_eq!(workers[0].as_ref().unwrap().1.hashrate, expected);
 }
 
 #[tokio::test]

@@ -371,21 +371,24 @@ async fn once_prints_what_succeeded_and_fails() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reject_rate_above_one_is_told_with_the_setting_that_mends_it() {
-    let pool = Pool::start().await;
-    let row =
-        |id: u8, rate: &str| format!("{{\"worker_id\":\"{id}\",\"worker_name\":\"w{id}\",\"reject_rate\":\"{rate}\"}}");
-    let rows = [row(1, "0.5"), row(2, "3.5"), row(3, "7")].join(",");
-    pool.answers("workers", format!("{{\"status\":\"OK\",\"data\":[{rows}],\"total\":3}}")).await;
-    pool.answers_samples().await;
+    let row = |id: usize, rate: &str| {
+        format!("{{\"worker_id\":\"{id}\",\"worker_name\":\"w{id}\",\"reject_rate\":\"{rate}\"}}")
+    };
     let folder = TempDir::new().unwrap();
     let ratio = |worker: u8| {
         format!(
             "btcpool_worker_reject_ratio{{account=\"farm\",currency=\"BTC\",worker=\"w{worker}\",worker_id=\"{worker}\"}}"
         )
     };
-    for (unit, ratios, told) in
-        [("ratio", [Some(0.5), None, None], 1), ("percent", [Some(0.005), Some(0.035), Some(0.07)], 0)]
-    {
+    for (unit, rates, ratios, told) in [
+        ("ratio", ["0.5", "3.5", "7"], [Some(0.5), None, None], 1),
+        ("percent", ["0.5", "3.5", "7"], [Some(0.005), Some(0.035), Some(0.07)], 0),
+        ("ratio", ["0", "1", "1.0"], [Some(0.0), Some(1.0), Some(1.0)], 0),
+    ] {
+        let pool = Pool::start().await;
+        let rows: Vec<_> = rates.iter().zip(1..).map(|(rate, id)| row(id, rate)).collect();
+        pool.answers("workers", format!("{{\"status\":\"OK\",\"data\":[{}],\"total\":3}}", rows.join(","))).await;
+        pool.answers_samples().await;
         let file = accounts(&folder, &pool, "accounts: { farm: { api_key: good } }");
         let once = with(program(&["once", "--config.file", &file]), &[("BTCPOOL__API__REJECT_RATE_UNIT", unit)]);
         let (code, output, errors) = run_beside(once).await;
