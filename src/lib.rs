@@ -198,7 +198,7 @@ impl Exporter {
                     let result = self.take_up(config, &mut polling);
                     if result.is_ok() {
                         app.show(self.config.clone(), self.store.clone());
-                        complaint = self.complain(complaint);
+                        complaint = self.complain(complaint.as_deref());
                     }
                     // Whoever asked may be gone.
                     let _ = reply.send(result);
@@ -208,7 +208,7 @@ impl Exporter {
             if !ready && app.is_ready() {
                 ready = true;
                 tracing::info!("everything was polled once");
-                complaint = self.complain(complaint);
+                complaint = self.complain(complaint.as_deref());
             }
         };
         // A poll that is under way is given up; its answer would be seen by nobody.
@@ -239,9 +239,9 @@ impl Exporter {
     }
 
     /// Warns when the budget cannot carry the polling, unless that was said. Tells what there is to say.
-    fn complain(&self, said: Option<String>) -> Option<String> {
+    fn complain(&self, said: Option<&str>) -> Option<String> {
         let complaint = Demand::of(&self.config, &self.store).complaint(&self.config);
-        if let Some(complaint) = complaint.as_ref().filter(|_| complaint != said) {
+        if let Some(complaint) = complaint.as_deref().filter(|&complaint| said != Some(complaint)) {
             tracing::warn!("{complaint}");
         }
         complaint
