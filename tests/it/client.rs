@@ -12,7 +12,7 @@ use btcpool_exporter::{
     collector::{Moment, Scope, View},
     config::{ApiKey, RejectRateUnit},
     history::Period,
-    model::{Currency, Hashrate, HashrateWindows, Reason, Target},
+    model::{Coins, Currency, Hashrate, HashrateWindows, Reason, Target},
     store::Store,
     telemetry::Telemetry,
 };
@@ -260,6 +260,36 @@ fn a_figure_is_a_finite_number_that_is_not_negative() {
         let odd = anomalies.counts().any(|(field, _)| field == "networkDiff");
         assert_eq!(odd, expected.is_none(), "{text}");
     }
+}
+
+#[tokio::test]
+async fn an_answer_may_be_as_long_as_the_limit_and_no_longer() {
+    for (length, fits) in [(1 << 20, true), ((1 << 20) + 1, false)] {
+        let pool = Pool::start().await;
+        let mut body = harness::sample("summary_data").trim_end().to_owned();
+        body += &" ".repeat(length - body.len());
+        pool.answers("summary_data", body).await;
+        let asking = Asking::with(&pool.base_url(), "max_response_bytes: 1MiB");
+        let result = asking.client.summary_data(&asking.target, &asking.key).await;
+        assert_eq!(
+            result.map(|_| ()).map_err(|error| error.reason()),
+            if fits { Ok(()) } else { Err(Reason::BodyTooLarge) }
+        );
+    }
+}
+
+#[test]
+fn a_field_s_name_may_be_written_with_escapes() {
+    let text = "{\"st\\u0061tus\":\"OK\",\"d\\u0061ta\":{\"\\u0062alance\":\"0.5\",\"hashrate\\u005f1hour\":\"60\"}}";
+    let summary = wire::summary_data(&wire::open(text).unwrap(), &mut Anomalies::default()).unwrap();
+    let windows = HashrateWindows { one_hour: Hashrate::new(60.0), ..HashrateWindows::default() };
+    assert_eq!((summary.balance, summary.hashrate), (Coins::parse("0.5"), windows));
+}
+
+#[test]
+fn of_several_rows_that_are_none_the_first_is_named() {
+    let error = wire::payment_history("[{\"payment_id\":1},7,\"x\"]", &mut Anomalies::default()).unwrap_err();
+    assert_eq!(format!("{error:?}"), "ShapeError(\"data[1]: expected an object, found a number\")");
 }
 
 #[test]
