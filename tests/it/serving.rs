@@ -245,3 +245,27 @@ async fn a_health_question_tells_what_is_wrong() {
     assert_eq!(ask("/nowhere").await, Err("it answered HTTP 404".to_owned()));
     running.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn the_process_tells_of_itself() {
+    let pool = Pool::start().await;
+    let running = running(&pool, "").await;
+    let families = running.scrape().await;
+    let own = families.iter().filter(|family| family.name.starts_with("process_"));
+    let told: Vec<_> =
+        own.map(|family| (&*family.name, family.samples.iter().all(|sample| sample.value > 0.0))).collect();
+    let expected = [
+        "process_start_time_seconds",
+        "process_resident_memory_bytes",
+        "process_virtual_memory_bytes",
+        "process_open_fds",
+        "process_max_fds",
+        "process_threads",
+        "process_cpu_seconds_total",
+    ];
+    // Of the processor's time a young process may have used none that is counted.
+    assert_eq!(told.iter().map(|(name, _)| *name).collect::<Vec<_>>(), expected);
+    assert!(told[..6].iter().all(|(_, positive)| *positive), "{told:?}");
+    assert!(families.iter().all(|family| !family.samples.is_empty()));
+    running.stop().await.unwrap();
+}
