@@ -598,8 +598,4 @@ impl<const N: usize> Visitor<'_> for NameSeed<N> {
     fn visit_bytes<E>(self, key: &[u8]) -> Result<Option<usize>, E> {
         Ok(self.0.iter().position(|name| name.as_bytes() == key))
     }
-
-    fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<Option<usize>, E> {
-        self.visit_bytes(key.as_bytes())
-    }
 }
