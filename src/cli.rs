@@ -93,9 +93,21 @@ pub struct Flags {
     /// The path of the metrics [default: /metrics]
     #[arg(long = "web.telemetry-path", value_name = "PATH")]
     pub telemetry_path: Option<String>,
-    /// Scrapes answered at a time, 0 for any number; above it 503 [default: 40]
+    /// TLS, users, headers and rate limit of the server, in the form that every official exporter takes
+    #[arg(long = "web.config.file", value_name = "FILE")]
+    pub web_config_file: Option<String>,
+    /// Requests answered at a time, 0 for any number; above it 503 [default: 40]
     #[arg(long = "web.max-requests", value_name = "NUMBER")]
     pub max_requests: Option<String>,
+    /// Takes up the configuration at POST /-/reload, too; at SIGHUP it always does
+    #[arg(long = "web.enable-lifecycle")]
+    pub enable_lifecycle: bool,
+    /// Serves on the sockets that systemd hands over, in place of --web.listen-address
+    #[arg(long = "web.systemd-socket")]
+    pub systemd_socket: bool,
+    /// Takes up the configuration by itself when it, or a key's file, has changed
+    #[arg(long = "config.enable-auto-reload")]
+    pub enable_auto_reload: bool,
     /// The least severity that is logged: debug, info, warn, error [default: info]
     #[arg(long = "log.level", value_name = "LEVEL")]
     pub log_level: Option<String>,
@@ -127,6 +139,10 @@ impl Flags {
             config_file: later.config_file.clone().or_else(|| self.config_file.clone()),
             listen_addresses: [&self.listen_addresses[..], &later.listen_addresses].concat(),
             telemetry_path: last(&self.telemetry_path, &later.telemetry_path),
+            web_config_file: last(&self.web_config_file, &later.web_config_file),
+            enable_lifecycle: self.enable_lifecycle || later.enable_lifecycle,
+            systemd_socket: self.systemd_socket || later.systemd_socket,
+            enable_auto_reload: self.enable_auto_reload || later.enable_auto_reload,
             max_requests: last(&self.max_requests, &later.max_requests),
             log_level: last(&self.log_level, &later.log_level),
             log_format: last(&self.log_format, &later.log_format),
@@ -138,6 +154,9 @@ impl Flags {
         Overrides {
             listen_addresses: self.listen_addresses.clone(),
             telemetry_path: self.telemetry_path.clone(),
+            web_config_file: self.web_config_file.clone(),
+            enable_lifecycle: self.enable_lifecycle,
+            systemd_socket: self.systemd_socket,
             max_requests: self.max_requests.clone(),
             log_level: self.log_level.clone(),
             log_format: self.log_format.clone(),

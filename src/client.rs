@@ -585,3 +585,17 @@ fn quotes(text: &str, key: &ApiKey, part: usize) -> bool {
         .windows(part.min(key.len()).max(1))
         .any(|part| std::str::from_utf8(part).is_ok_and(|part| text.contains(part)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_pool_that_says_so_is_asked_too_much() {
+        let of_status = |status| FetchError::Http { status, retry_after: None };
+        let overloads = [FetchError::RateLimited { retry_after: None }, of_status(503)];
+        assert!(overloads.iter().all(FetchError::is_overload));
+        let others = [of_status(500), of_status(502), of_status(404), FetchError::NotJson("empty")];
+        assert!(!others.iter().any(FetchError::is_overload));
+    }
+}

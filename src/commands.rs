@@ -4,8 +4,10 @@ use std::{
     env,
     io::{self, Write as _},
     net::IpAddr,
+    sync::Arc,
 };
 
+use listenfd::ListenFd;
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind},
@@ -15,15 +17,16 @@ use tracing_subscriber::{Layer as _, filter::Targets, layer::SubscriberExt as _,
 use url::Url;
 
 use crate::{
-    Exporter, Reloader,
+    Exporter,
     cli::{self, Flags},
-    client,
+    client::{self, health::Whose},
     clock::Clock,
     collector::{self, Format, Moment, Scope, View},
-    config::{self, Config, ConfigError, ListenAddress, LogFormat, LogLevel},
+    config::{self, Config, ConfigError, ListenAddress, LogFormat, LogLevel, sources::Sources},
     demo::SimulatedPool,
     poller::Demand,
-    server,
+    reload::Reloader,
+    server::{self, Web, web_config::WebConfig},
 };
 
 /// Why a command did not end well.
@@ -54,14 +57,16 @@ impl Failure {
     }
 }
 
-/// Polls and serves until a signal comes.
+/// Polls and serves until a signal comes. `sockets` are those that systemd handed over.
 ///
 /// # Errors
 ///
 /// [`Failure`].
-pub async fn serve(flags: &Flags) -> Result<(), Failure> {
+pub async fn serve(flags: &Flags, sockets: ListenFd) -> Result<(), Failure> {
     let config = load(flags)?;
+    let web = load_web(&config)?;
     start_log(&config);
+    warn_of(&web);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         revision = env!("BTCPOOL_EXPORTER_REVISION"),
@@ -76,11 +81,13 @@ pub async fn serve(flags: &Flags) -> Result<(), Failure> {
     let shutdown = stop_on_signals()?;
     // From here on a SIGHUP waits to be heard; unheard it would end the process.
     let hangups = tokio::signal::unix::signal(SignalKind::hangup()).map_err(Failure::running)?;
-    let listeners = bind(&config, &shutdown).await?;
-    let exporter = Exporter::new(config, Clock::system()).map_err(Failure::running)?;
+    let listeners = if config.web.systemd_socket { inherited(sockets)? } else { bind(&config, &shutdown).await? };
+    let mut exporter = Exporter::new(config, Clock::system()).map_err(Failure::running)?;
+    exporter.web = web;
     let (flags, environment) = (flags.clone(), environment()?);
+    let watch = flags.enable_auto_reload;
     let load = move || Config::load(flags.config_file.as_deref(), environment.clone(), &flags.overrides());
-    reload_on(hangups, exporter.reloader(load));
+    reload_on(hangups, exporter.reloader(load, watch));
     exporter.run(listeners, shutdown).await.map_err(Failure::running)?;
     tracing::info!("stopped");
     Ok(())
@@ -103,21 +110,25 @@ pub async fn demo(flags: &Flags, demo: &cli::Simulation) -> Result<(), Failure> 
     let pool_listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(Failure::running)?;
     let base_url = pool.base_url(pool_listener.local_addr().map_err(Failure::running)?);
     let config = Config::from_yaml("demo", &pool.configuration(&base_url, demo.speed), &flags.overrides())?;
+    let web = load_web(&config)?;
     start_log(&config);
+    warn_of(&web);
     let shutdown = stop_on_signals()?;
     let listeners = bind(&config, &shutdown).await?;
+    let scheme = if web.terms().tls.is_some() { "https" } else { "http" };
     let mut lines = vec![format!("A simulated pool with {pool} answers at {base_url}")];
     for (configured, listener) in config.web.listen_addresses.iter().zip(&listeners) {
         let port = listener.local_addr().map_err(Failure::running)?.port();
         let host = configured.host.clone().unwrap_or_else(|| "localhost".to_owned());
         let address = reachable(&ListenAddress { host: Some(host), port });
-        lines.push(format!("  status page  http://{address}/"));
-        lines.push(format!("  metrics      http://{address}{}", config.web.telemetry_path));
+        lines.push(format!("  status page  {scheme}://{address}/"));
+        lines.push(format!("  metrics      {scheme}://{address}{}", config.web.telemetry_path));
     }
     lines.push("One account's key is refused, so that you see how a failure looks. Ctrl-C ends it.\n".to_owned());
     print(&lines.join("\n"))?;
     let serving = tokio::spawn(server::serve(pool_listener, pool.router(), shutdown.clone()));
-    let exporter = Exporter::new(config, clock).map_err(Failure::running)?;
+    let mut exporter = Exporter::new(config, clock).map_err(Failure::running)?;
+    exporter.web = web;
     exporter.run(listeners, shutdown).await.map_err(Failure::running)?;
     // Whoever asks the simulated pool yet has had as long as the exporter took to stop.
     serving.abort();
@@ -154,7 +165,9 @@ pub async fn once(flags: &Flags) -> Result<(), Failure> {
 /// [`Failure`]; `Running` when a probe failed.
 pub async fn check(flags: &Flags, probe: bool) -> Result<(), Failure> {
     let config = load(flags)?;
+    let web = load_web(&config)?;
     start_log(&config);
+    warn_of(&web);
     print(&summary(flags, &config))?;
     if !probe {
         return Ok(());
@@ -223,17 +236,21 @@ fn summary(flags: &Flags, config: &Config) -> String {
 ///
 /// [`Failure`]; `Running` when it is not, or does not answer.
 pub async fn health(flags: &Flags, url: Option<Url>) -> Result<(), Failure> {
-    let url = match url {
-        Some(url) => url,
+    let (url, whose) = match url {
+        Some(url) => (url, Whose::Any),
         None => {
             let web = config::load_web(flags.config_file.as_deref(), environment()?, &flags.overrides())?;
             let address = web.listen_addresses.first().map(reachable).unwrap_or_default();
-            let url = format!("http://{address}/-/healthy");
-            Url::parse(&url).map_err(|_| Failure::Usage(format!("{address} is no address that can be asked")))?
+            // Its certificates are not looked at: whoever asks may not be allowed to read them.
+            let config = web.config_file.as_deref().map(|file| WebConfig::read(file, &mut Sources::default()));
+            let scheme = if config.transpose()?.is_some_and(|config| config.tls.is_some()) { "https" } else { "http" };
+            let url = format!("{scheme}://{address}/-/healthy");
+            let error = |_| Failure::Usage(format!("{address} is no address that can be asked"));
+            (Url::parse(&url).map_err(error)?, Whose::Own)
         }
     };
     let asked = url.clone();
-    client::health::ask(url).await.map_err(|error| Failure::Running(format!("{asked}: {error}")))?;
+    client::health::ask(url, whose).await.map_err(|error| Failure::Running(format!("{asked}: {error}")))?;
     print("healthy\n")
 }
 
@@ -270,6 +287,42 @@ fn environment() -> Result<Vec<(String, String)>, Failure> {
     Ok(variables)
 }
 
+/// Reads the web configuration.
+fn load_web(config: &Config) -> Result<Arc<Web>, Failure> {
+    Ok(Arc::new(Web::load(config.web.config_file.as_deref())?))
+}
+
+/// Says what is unwise in the web configuration.
+fn warn_of(web: &Web) {
+    for warning in &web.terms().warnings {
+        tracing::warn!("{warning}");
+    }
+}
+
+/// The sockets that systemd handed over; at least one.
+fn inherited(mut sockets: ListenFd) -> Result<Vec<TcpListener>, Failure> {
+    let failure = |error: io::Error| Failure::Running(format!("--web.systemd-socket: {error}"));
+    let mut listeners = Vec::new();
+    for index in 0..sockets.len() {
+        if let Some(socket) = sockets.take_tcp_listener(index).map_err(failure)? {
+            socket.set_nonblocking(true).map_err(failure)?;
+            listeners.push(TcpListener::from_std(socket).map_err(failure)?);
+        }
+    }
+    if listeners.is_empty() {
+        let message = "--web.systemd-socket: no socket was handed over; start the .socket unit, not the service alone";
+        return Err(Failure::Running(message.to_owned()));
+    }
+    listeners.iter().for_each(say_listening);
+    Ok(listeners)
+}
+
+fn say_listening(listener: &TcpListener) {
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!(%address, "listening");
+    }
+}
+
 /// Binds every address, unless it is time to stop: a host's name may take long to resolve.
 async fn bind(config: &Config, shutdown: &CancellationToken) -> Result<Vec<TcpListener>, Failure> {
     let mut listeners = Vec::new();
@@ -281,9 +334,7 @@ async fn bind(config: &Config, shutdown: &CancellationToken) -> Result<Vec<TcpLi
         let listener = bound.map_err(|error| {
             Failure::Running(format!("cannot listen on {address}: {error} (see --web.listen-address)"))
         })?;
-        if let Ok(bound) = listener.local_addr() {
-            tracing::info!(address = %bound, "listening");
-        }
+        say_listening(&listener);
         listeners.push(listener);
     }
     Ok(listeners)

@@ -5,12 +5,13 @@
 
 pub(crate) mod reading;
 pub mod source;
+pub mod sources;
 mod units;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    path::Path,
+    path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
 };
@@ -21,6 +22,7 @@ use url::Url;
 
 use crate::model::{AccountName, Currency, Hashrate, Target, is_direction_mark};
 use source::Layer;
+use sources::Sources;
 
 /// The default configuration, in the file's own form.
 pub const DEFAULTS: &str = include_str!("config/defaults.yml");
@@ -42,6 +44,8 @@ pub struct Config {
     pub web: Web,
     /// The log.
     pub log: Log,
+    /// The files that it was read from, those of keys, too.
+    pub sources: Sources,
     /// What is allowed but unwise, for the log.
     pub warnings: Vec<String>,
 }
@@ -169,6 +173,12 @@ pub struct Web {
     pub telemetry_path: String,
     /// Requests served at a time; 0: any number.
     pub max_requests: usize,
+    /// The web configuration that exporter-toolkit defines; `None`: plain HTTP, for everybody.
+    pub config_file: Option<PathBuf>,
+    /// Whether `POST /-/reload` is heard.
+    pub enable_lifecycle: bool,
+    /// Whether to serve on the sockets that systemd hands over, in place of `listen_addresses`.
+    pub systemd_socket: bool,
 }
 
 /// `host:port`; without a host every address of the machine.
@@ -249,6 +259,12 @@ pub struct Overrides {
     pub telemetry_path: Option<String>,
     /// `--web.max-requests`.
     pub max_requests: Option<String>,
+    /// `--web.config.file`.
+    pub web_config_file: Option<String>,
+    /// `--web.enable-lifecycle`.
+    pub enable_lifecycle: bool,
+    /// `--web.systemd-socket`.
+    pub systemd_socket: bool,
     /// `--log.level`.
     pub log_level: Option<String>,
     /// `--log.format`.
@@ -282,7 +298,9 @@ impl Config {
         environment: impl IntoIterator<Item = (String, String)>,
         overrides: &Overrides,
     ) -> Result<Self, ConfigError> {
-        reading::config(reading::layers(file, environment, overrides)?)
+        let mut sources = Sources::default();
+        let layers = reading::layers(file, environment, overrides, &mut sources)?;
+        reading::config(layers, sources)
     }
 
     /// The same from YAML text in place of a file; for configurations that a program brings along.
@@ -293,7 +311,7 @@ impl Config {
     pub fn from_yaml(name: &str, text: &str, overrides: &Overrides) -> Result<Self, ConfigError> {
         let layers =
             vec![Layer::yaml("defaults", DEFAULTS)?, Layer::yaml(name, text)?, reading::command_line(overrides)?];
-        reading::config(layers)
+        reading::config(layers, Sources::default())
     }
 
     /// The account and currency pairs that this process polls, in order.
@@ -320,5 +338,5 @@ pub fn load_web(
     environment: impl IntoIterator<Item = (String, String)>,
     overrides: &Overrides,
 ) -> Result<Web, ConfigError> {
-    reading::web(&reading::layers(file, environment, overrides)?)
+    reading::web(&reading::layers(file, environment, overrides, &mut Sources::default())?)
 }

@@ -29,17 +29,14 @@ pub mod history;
 pub mod model;
 pub mod poller;
 pub mod process;
+pub mod reload;
 pub mod server;
 pub mod store;
 pub mod telemetry;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{
-    net::TcpListener,
-    sync::{mpsc, oneshot},
-    task::JoinSet,
-};
+use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -48,7 +45,8 @@ use crate::{
     clock::Clock,
     config::{Config, ConfigError},
     poller::{Demand, Poller, Tasks},
-    server::App,
+    reload::{Reload, Reloader},
+    server::{App, Server, Web},
     store::Store,
     telemetry::Telemetry,
 };
@@ -74,78 +72,14 @@ pub struct Exporter {
     pub clock: Clock,
     /// Who asks the pool.
     pub poller: Arc<Poller>,
+    /// How its clients are served.
+    pub web: Arc<Web>,
     reloads: (mpsc::Sender<Reload>, mpsc::Receiver<Reload>),
-}
-
-/// Another configuration, and whom to tell whether it is in use now.
-type Reload = (Config, oneshot::Sender<Result<(), SetupError>>);
-
-/// How a configuration is loaded.
-pub type Load = dyn Fn() -> Result<Config, ConfigError> + Send + Sync;
-
-/// Has a running exporter take up its configuration anew.
-#[derive(Clone)]
-pub struct Reloader {
-    load: Arc<Load>,
-    reloads: mpsc::Sender<Reload>,
-    telemetry: Arc<Telemetry>,
-    clock: Clock,
-    /// One at a time, so that the last one asked for is the last one taken up.
-    turn: Arc<tokio::sync::Mutex<()>>,
-}
-
-/// Why a configuration was not taken up; the one in use stays.
-#[derive(Debug, thiserror::Error)]
-pub enum ReloadError {
-    /// It is not valid.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The client could not be set up.
-    #[error(transparent)]
-    Setup(#[from] SetupError),
-    /// Loading it did not come to an end.
-    #[error("it could not be read, which is a defect: please report what the log says")]
-    Unread,
-    /// The exporter is about to stop.
-    #[error("the exporter is stopping")]
-    Stopping,
-}
-
-impl Reloader {
-    /// Loads the configuration and takes it up, or leaves everything as it is. What came of it is logged and measured
-    /// here.
-    ///
-    /// # Errors
-    ///
-    /// [`ReloadError`].
-    pub async fn reload(&self) -> Result<(), ReloadError> {
-        let _turn = self.turn.lock().await;
-        let result = self.take_up().await;
-        match &result {
-            Ok(()) => {
-                self.telemetry.reloaded(Some(self.clock.now()));
-                tracing::info!("the configuration was loaded anew");
-            }
-            Err(error) => {
-                self.telemetry.reloaded(None);
-                tracing::error!(%error, "the configuration was not taken up; the one before stays in use");
-            }
-        }
-        result
-    }
-
-    async fn take_up(&self) -> Result<(), ReloadError> {
-        let load = self.load.clone();
-        // Files may be slow to read.
-        let config = tokio::task::spawn_blocking(move || load()).await.map_err(|_| ReloadError::Unread)??;
-        let (reply, replied) = oneshot::channel();
-        self.reloads.send((config, reply)).await.map_err(|_| ReloadError::Stopping)?;
-        Ok(replied.await.map_err(|_| ReloadError::Stopping)??)
-    }
+    reloader: Option<Reloader>,
 }
 
 impl Exporter {
-    /// Wires up an exporter.
+    /// Wires up an exporter that serves plain HTTP to everybody.
     ///
     /// # Errors
     ///
@@ -156,18 +90,22 @@ impl Exporter {
         let store = Arc::new(Store::new(&config));
         let client = client(&config, &telemetry, clock)?;
         let poller = Arc::new(Poller::new(config.clone(), client, store.clone(), clock));
-        Ok(Self { config, store, telemetry, clock, poller, reloads: mpsc::channel(1) })
+        let web = Arc::new(Web::plain());
+        Ok(Self { config, store, telemetry, clock, poller, web, reloads: mpsc::channel(1), reloader: None })
     }
 
-    /// A handle by which the running exporter takes up what `load` loads.
-    pub fn reloader(&self, load: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static) -> Reloader {
-        Reloader {
-            load: Arc::new(load),
-            reloads: self.reloads.0.clone(),
-            telemetry: self.telemetry.clone(),
-            clock: self.clock,
-            turn: Arc::default(),
-        }
+    /// A handle by which the running exporter takes up what `load` loads. While it runs it watches the files of the web
+    /// configuration, and with `watch` those of the configuration, too, and takes up by itself what has changed.
+    pub fn reloader(
+        &mut self,
+        load: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
+        watch: bool,
+    ) -> Reloader {
+        let (reloads, telemetry) = (self.reloads.0.clone(), self.telemetry.clone());
+        let watched = watch.then(|| self.config.sources.clone());
+        let reloader = Reloader::new(load, self.web.clone(), reloads, telemetry, self.clock, watched);
+        self.reloader = Some(reloader.clone());
+        reloader
     }
 
     /// Polls and serves until `shutdown`; the caller has bound the listeners.
@@ -180,10 +118,25 @@ impl Exporter {
         let mut ready = false;
         let mut polling = Tasks::default();
         self.poller.spawn(&mut polling, None);
-        let app = Arc::new(App::new(self.config.clone(), self.store.clone(), self.telemetry.clone(), self.clock));
+        let app = {
+            let reloader = self.reloader.clone().filter(|_| self.config.web.enable_lifecycle);
+            let reload = reloader.map(|reloader| -> server::Reload {
+                Box::new(move || {
+                    let reloader = reloader.clone();
+                    Box::pin(async move { reloader.reload().await.map_err(|error| error.to_string()) })
+                })
+            });
+            App::new(self.config.clone(), self.store.clone(), self.telemetry.clone(), self.clock, reload)
+        };
+        let app = Arc::new(app);
+        let server = Server::new(server::router(app.clone()), self.web.clone());
         let mut serving = JoinSet::new();
         for listener in listeners {
-            serving.spawn(server::serve(listener, server::router(app.clone()), shutdown.clone()));
+            serving.spawn(server.clone().serve(listener, shutdown.clone()));
+        }
+        let mut watching = JoinSet::new();
+        if let Some(reloader) = self.reloader.take() {
+            watching.spawn(reloader.watch());
         }
         let result = loop {
             app.beat();
@@ -193,6 +146,9 @@ impl Exporter {
                 () = shutdown.cancelled() => break Ok(()),
                 () = polling.ended() => break Err(RunError::TaskEnded("a poller")),
                 _ = serving.join_next(), if !serving.is_empty() => break Err(RunError::TaskEnded("a listener")),
+                _ = watching.join_next(), if !watching.is_empty() => {
+                    break Err(RunError::TaskEnded("the watch over the files"));
+                }
                 // This exporter has a sender of its own, so that there is always one to come.
                 Some((config, reply)) = self.reloads.1.recv() => {
                     let result = self.take_up(config, &mut polling);

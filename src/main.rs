@@ -10,9 +10,12 @@ use btcpool_exporter::{
     process,
 };
 use clap::Parser as _;
+use listenfd::ListenFd;
 
 fn main() -> ExitCode {
     process::forbid_core_dumps();
+    // It takes variables out of the environment, so nothing else may run yet.
+    let sockets = ListenFd::from_env();
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
@@ -21,7 +24,7 @@ fn main() -> ExitCode {
     let (command, flags) = cli.parts();
     let result = runtime.block_on(async {
         match command {
-            Command::Serve { .. } => commands::serve(&flags).await,
+            Command::Serve { .. } => commands::serve(&flags, sockets).await,
             Command::Check { probe, .. } => commands::unless_stopped(commands::check(&flags, probe)).await,
             Command::Once { .. } => commands::unless_stopped(commands::once(&flags)).await,
             Command::Demo { demo, .. } => commands::demo(&flags, &demo).await,

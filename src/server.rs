@@ -1,11 +1,14 @@
 //! The serving side: the exposition, the status page, health, discovery. A request never calls the pool.
 
+mod connections;
 pub mod negotiation;
 mod page;
+mod terms;
+mod tls;
+mod users;
 pub mod web_config;
 
 use std::{
-    convert::Infallible,
     net::{Ipv4Addr, Ipv6Addr},
     sync::{
         Arc, PoisonError, RwLock,
@@ -17,16 +20,14 @@ use std::{
 use axum::{
     Router,
     body::Body,
-    extract::{RawQuery, State},
+    extract::{RawQuery, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header},
+    middleware::Next,
     response::IntoResponse as _,
-    routing::get,
+    routing::{get, post},
 };
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
-use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
+use futures_util::future::BoxFuture;
+use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower_http::compression::CompressionLayer;
 
@@ -38,24 +39,13 @@ use crate::{
     store::Store,
     telemetry::Telemetry,
 };
-
-/// How long a client may take to send the header of a request.
-pub const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long open connections are waited for at the end.
-pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Connections at a time on one listener; further ones wait to be accepted.
-const MAX_CONNECTIONS: usize = 1024;
-
-/// Bytes of a request's header.
-const MAX_HEADER_BYTES: usize = 16 * 1024;
+pub use connections::{DRAIN_TIMEOUT, HEADER_TIMEOUT, Server};
+pub use terms::{Terms, Web};
 
 /// How old the heartbeat may be: it beats every second.
 const HEARTBEAT_LIMIT: Duration = Duration::from_secs(30);
 
 /// What the handlers share.
-#[derive(Debug)]
 pub struct App {
     /// Replaced at a reload.
     shown: RwLock<Shown>,
@@ -67,9 +57,14 @@ pub struct App {
     /// Milliseconds from `started` to the last turn of the program's main loop.
     beat: AtomicU64,
     ready: AtomicBool,
-    /// Scrapes at a time; `None`: any number.
-    scrapes: Option<Arc<Semaphore>>,
+    /// Requests answered at a time; `None`: any number.
+    places: Option<Arc<Semaphore>>,
+    /// `None`: nobody may have the configuration taken up anew over HTTP.
+    reload: Option<Reload>,
 }
+
+/// Takes up the configuration anew, or says why not.
+pub type Reload = Box<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
 /// What is served.
 #[derive(Debug, Clone)]
@@ -80,13 +75,19 @@ struct Shown {
 
 impl App {
     /// What the handlers of an exporter need.
-    pub fn new(config: Arc<Config>, store: Arc<Store>, telemetry: Arc<Telemetry>, clock: Clock) -> Self {
+    pub fn new(
+        config: Arc<Config>,
+        store: Arc<Store>,
+        telemetry: Arc<Telemetry>,
+        clock: Clock,
+        reload: Option<Reload>,
+    ) -> Self {
         let max = config.web.max_requests;
-        let scrapes = (max > 0).then(|| Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS))));
+        let places = (max > 0).then(|| Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS))));
         let (beat, ready) = (AtomicU64::new(0), AtomicBool::new(false));
         let telemetry_path = config.web.telemetry_path.clone();
         let shown = RwLock::new(Shown { config, store });
-        Self { shown, telemetry_path, telemetry, clock, started: Instant::now(), beat, ready, scrapes }
+        Self { shown, telemetry_path, telemetry, clock, started: Instant::now(), beat, ready, places, reload }
     }
 
     /// Serves another configuration's accounts from now on.
@@ -129,15 +130,19 @@ impl App {
 
 /// The routes.
 pub fn router(app: Arc<App>) -> Router {
+    let limited = axum::middleware::from_fn_with_state(app.clone(), limit);
     Router::new()
         .route(&app.telemetry_path, get(metrics))
         .route("/", get(status_page))
+        .route("/sd", get(discovery))
+        // Behind the compression: what it has not packed yet is not handed over.
+        .layer(CompressionLayer::new().gzip(true))
+        .route_layer(limited)
         .route("/-/healthy", get(healthy))
         .route("/-/ready", get(ready))
-        .route("/sd", get(discovery))
+        .route("/-/reload", post(reload))
         .fallback(|| async { text(StatusCode::NOT_FOUND, "There is nothing here; / shows what there is.\n") })
-        .layer(CompressionLayer::new().gzip(true))
-        .layer(axum::middleware::map_response(harden))
+        .layer(axum::middleware::map_response(async |response| harden(response)))
         .with_state(app)
 }
 
@@ -159,64 +164,30 @@ pub async fn bind(address: &ListenAddress) -> std::io::Result<TcpListener> {
     }
 }
 
-/// Serves connections of one listener until `shutdown`, and then those that are open until they are done.
+/// Serves connections of one listener until `shutdown`: plain HTTP, for everybody.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let mut connections = JoinSet::new();
-    loop {
-        let accept = async {
-            // Nobody closes the semaphore.
-            let place = places.clone().acquire_owned().await.ok();
-            (listener.accept().await, place)
-        };
-        let (accepted, place) = tokio::select! {
-            () = shutdown.cancelled() => break,
-            accepted = accept => accepted,
-        };
-        // Ended ones are let go as new ones come.
-        while connections.try_join_next().is_some() {}
-        match accepted {
-            Ok((stream, _peer)) => {
-                // A response is one write; waiting for more would only delay it.
-                let _ = stream.set_nodelay(true);
-                let connection = hyper::server::conn::http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(HEADER_TIMEOUT)
-                    .max_buf_size(MAX_HEADER_BYTES)
-                    .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
-                let shutdown = shutdown.clone();
-                connections.spawn(async move {
-                    let mut connection = std::pin::pin!(connection);
-                    tokio::select! {
-                        // What a client did wrong is the client's matter.
-                        _ = connection.as_mut() => {}
-                        () = shutdown.cancelled() => {
-                            connection.as_mut().graceful_shutdown();
-                            let _ = connection.await;
-                        }
-                    }
-                    drop(place);
-                });
-            }
-            Err(error) => {
-                // Out of file descriptors, for one: trying again at once would only burn the processor.
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
+    Server::new(router, Arc::new(Web::plain())).serve(listener, shutdown).await;
+}
+
+/// Lets only so many requests be answered at a time. A request counts until its answer is handed over: whatever lies in
+/// an answer's extensions is held so long.
+async fn limit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response<Body> {
+    let place = match app.places.clone().map(Semaphore::try_acquire_owned) {
+        Some(Err(_)) => {
+            let message = "As many requests as --web.max-requests allows are being answered; try again.\n";
+            return text(StatusCode::SERVICE_UNAVAILABLE, message);
         }
+        Some(Ok(place)) => Some(Arc::new(place)),
+        None => None,
+    };
+    let mut response = next.run(request).await;
+    if let Some(place) = place {
+        response.extensions_mut().insert(place);
     }
-    while connections.join_next().await.is_some() {}
+    response
 }
 
 async fn metrics(State(app): State<Arc<App>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response<Body> {
-    let _place = match app.scrapes.clone().map(Semaphore::try_acquire_owned) {
-        Some(Err(_)) => {
-            let message = "As many scrapes as --web.max-requests allows are being answered; try again.\n";
-            return text(StatusCode::SERVICE_UNAVAILABLE, message);
-        }
-        Some(Ok(place)) => Some(place),
-        None => None,
-    };
     let shown = app.shown();
     let Ok(scope) = scope(&shown.config, query.as_deref().unwrap_or_default()) else {
         return text(StatusCode::NOT_FOUND, "No such account is configured here.\n");
@@ -286,12 +257,32 @@ async fn discovery(State(app): State<Arc<App>>, headers: HeaderMap) -> Response<
     ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
-fn text(status: StatusCode, message: &'static str) -> Response<Body> {
-    (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], message).into_response()
+/// Takes up the configuration anew, for whoever may.
+async fn reload(State(app): State<Arc<App>>, headers: HeaderMap) -> Response<Body> {
+    let Some(reload) = &app.reload else {
+        let message = "Reloading over HTTP is off: start with --web.enable-lifecycle, or send SIGHUP.\n";
+        return text(StatusCode::FORBIDDEN, message);
+    };
+    // A browser says so when another site's page has it ask.
+    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+    if site.is_some_and(|site| site != b"same-origin" && site != b"none") {
+        return text(StatusCode::FORBIDDEN, "Another site's page may not do this.\n");
+    }
+    match reload().await {
+        Ok(()) => text(StatusCode::OK, "The configuration was loaded anew.\n"),
+        Err(error) => {
+            let message = format!("The configuration was not taken up; the one before stays in use: {error}\n");
+            text(StatusCode::INTERNAL_SERVER_ERROR, message)
+        }
+    }
+}
+
+fn text(status: StatusCode, message: impl Into<Body>) -> Response<Body> {
+    (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], message.into()).into_response()
 }
 
 /// Headers that keep a browser from doing more with an answer than show it.
-async fn harden(mut response: Response<Body>) -> Result<Response<Body>, Infallible> {
+fn harden(mut response: Response<Body>) -> Response<Body> {
     const HEADERS: [(HeaderName, &str); 5] = [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),
@@ -305,5 +296,5 @@ async fn harden(mut response: Response<Body>) -> Result<Response<Body>, Infallib
     for (name, value) in HEADERS {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
-    Ok(response)
+    response
 }

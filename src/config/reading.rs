@@ -21,6 +21,7 @@ use super::{
     Account, Api, ApiKey, Cadence, Config, ConfigError, DEFAULTS, Log, LogFormat, LogLevel, Overrides, Polling,
     RejectRateUnit, Shard, Web,
     source::{KeyPath, Layer, shown_key},
+    sources::Sources,
     units,
 };
 use crate::model::{AccountName, Currency};
@@ -33,22 +34,24 @@ pub fn layers(
     file: Option<&Path>,
     environment: impl IntoIterator<Item = (String, String)>,
     overrides: &Overrides,
+    sources: &mut Sources,
 ) -> Result<Vec<Layer>, ConfigError> {
     let mut layers = vec![Layer::yaml("defaults", DEFAULTS)?];
     if let Some(path) = file {
-        layers.push(Layer::file(path)?);
+        layers.push(Layer::file(path, sources)?);
     }
     layers.push(Layer::environment(environment)?);
     layers.push(command_line(overrides)?);
     Ok(layers)
 }
 
-/// A whole configuration of layers, each of which goes over the one before.
-pub fn config(mut layers: Vec<Layer>) -> Result<Config, ConfigError> {
+/// A whole configuration of layers, each of which goes over the one before. `sources` are the files that they were read
+/// from.
+pub fn config(mut layers: Vec<Layer>, sources: Sources) -> Result<Config, ConfigError> {
     one_key_each(&mut layers)?;
     let reader = Reader::new(&layers);
     reader.sections_are_mappings()?;
-    reader.config(reader.extract()?)
+    reader.config(reader.extract()?, sources)
 }
 
 /// Only the serving side; nothing of the accounts is read.
@@ -101,11 +104,20 @@ pub fn command_line(overrides: &Overrides) -> Result<Layer, ConfigError> {
     for (path, flag, text) in [
         (["web", "telemetry_path"], "--web.telemetry-path", &overrides.telemetry_path),
         (["web", "max_requests"], "--web.max-requests", &overrides.max_requests),
+        (["web", "config_file"], "--web.config.file", &overrides.web_config_file),
         (["log", "level"], "--log.level", &overrides.log_level),
         (["log", "format"], "--log.format", &overrides.log_format),
     ] {
         if let Some(text) = text {
             layer.set(&path, flag, Value::from(text.as_str()))?;
+        }
+    }
+    for (path, flag, given) in [
+        (["web", "enable_lifecycle"], "--web.enable-lifecycle", overrides.enable_lifecycle),
+        (["web", "systemd_socket"], "--web.systemd-socket", overrides.systemd_socket),
+    ] {
+        if given {
+            layer.set(&path, flag, Value::from("true"))?;
         }
     }
     Ok(layer)
@@ -191,6 +203,9 @@ struct RawWeb {
     listen_addresses: OneOrMore,
     telemetry_path: String,
     max_requests: String,
+    config_file: String,
+    enable_lifecycle: String,
+    systemd_socket: String,
 }
 
 #[derive(Deserialize)]
@@ -365,13 +380,13 @@ impl<'a> Reader<'a> {
         self.read(path, text, "a currency of the pool: BTC, BCH or LTC", |text| text.parse().ok())
     }
 
-    fn config(&self, raw: RawConfig) -> Result<Config, ConfigError> {
+    fn config(&self, raw: RawConfig, mut sources: Sources) -> Result<Config, ConfigError> {
         let mut warnings = Vec::new();
         let mut accounts = BTreeMap::new();
         for (name, account) in raw.accounts {
             let path = ["accounts", name.as_str()];
             let parsed: AccountName = name.parse().map_err(|error| self.error(&path, error))?;
-            accounts.insert(parsed, self.account(&name, account, &mut warnings)?);
+            accounts.insert(parsed, self.account(&name, account, &mut sources, &mut warnings)?);
         }
         let mut block_subsidies = BTreeMap::new();
         for (coin, RawCoin { block_subsidy }) in &raw.coins {
@@ -412,6 +427,7 @@ impl<'a> Reader<'a> {
                     _ => None,
                 })?,
             },
+            sources,
             warnings,
         })
     }
@@ -514,7 +530,13 @@ impl<'a> Reader<'a> {
         Ok(Cadence { interval, stale_after })
     }
 
-    fn account(&self, name: &str, raw: RawAccount, warnings: &mut Vec<String>) -> Result<Account, ConfigError> {
+    fn account(
+        &self,
+        name: &str,
+        raw: RawAccount,
+        sources: &mut Sources,
+        warnings: &mut Vec<String>,
+    ) -> Result<Account, ConfigError> {
         let key = match (raw.api_key, raw.api_key_file) {
             (Some(key), _) => {
                 ApiKey::parse(key.expose_secret()).map_err(|error| self.error(&["accounts", name, "api_key"], error))?
@@ -522,7 +544,7 @@ impl<'a> Reader<'a> {
             (None, Some(file)) => {
                 let path = ["accounts", name, "api_key_file"];
                 let file = PathBuf::from(file.expose_secret());
-                let (key, warning) = read_key_file(&file).map_err(|error| self.error(&path, error))?;
+                let (key, warning) = read_key_file(&file, sources).map_err(|error| self.error(&path, error))?;
                 warnings.extend(warning.map(|warning| format!("accounts.{name}.api_key_file: {warning}")));
                 key
             }
@@ -591,12 +613,15 @@ impl<'a> Reader<'a> {
             },
         )?;
         let max_requests = self.integer(&["web", "max_requests"], &raw.max_requests, 0, 1_000_000)?;
-        Ok(Web { listen_addresses, telemetry_path, max_requests })
+        let config_file = Some(&raw.config_file).filter(|file| !file.is_empty()).map(PathBuf::from);
+        let enable_lifecycle = self.truth(&["web", "enable_lifecycle"], &raw.enable_lifecycle)?;
+        let systemd_socket = self.truth(&["web", "systemd_socket"], &raw.systemd_socket)?;
+        Ok(Web { listen_addresses, telemetry_path, max_requests, config_file, enable_lifecycle, systemd_socket })
     }
 }
 
 /// Reads a key from its file: a regular file (links are followed) of at most 4 KiB. The second value is a warning.
-fn read_key_file(path: &Path) -> Result<(ApiKey, Option<String>), String> {
+fn read_key_file(path: &Path, sources: &mut Sources) -> Result<(ApiKey, Option<String>), String> {
     use std::{io::Read as _, os::unix::fs::PermissionsExt as _};
     // Someone may have written the key where its file's name belongs, so only what looks like a path is shown.
     let shown = match path.to_str() {
@@ -615,6 +640,7 @@ fn read_key_file(path: &Path) -> Result<(ApiKey, Option<String>), String> {
     if text.len() as u64 > limit {
         return Err(format!("{shown} has more than 4 KiB, which no key has"));
     }
+    sources.add(path, &text);
     let text = String::from_utf8(text).map_err(|_| format!("{shown} is not text"))?;
     let key = ApiKey::parse(&text).map_err(|error| format!("{shown}: {error}"))?;
     let mode = metadata.permissions().mode() & 0o777;

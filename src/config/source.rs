@@ -16,7 +16,7 @@ use figment::{
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Location, MessageFormatter as _, NonFiniteFloatPolicy, Spanned, UserMessageFormatter};
 
-use super::ConfigError;
+use super::{ConfigError, sources::Sources};
 
 /// What the names of our environment variables begin with. Two underscores nest; Kubernetes injects variables that
 /// begin with a service's name and one underscore, and those must not be read.
@@ -67,10 +67,11 @@ impl Layer {
     /// # Errors
     ///
     /// As [`Layer::yaml`], and when the file cannot be read.
-    pub fn file(path: &Path) -> Result<Self, ConfigError> {
+    pub fn file(path: &Path, sources: &mut Sources) -> Result<Self, ConfigError> {
         let name = path.display().to_string();
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigError::new(&name, format!("the configuration file cannot be read: {error}")))?;
+        sources.add(path, text.as_bytes());
         Self::yaml(&name, &text)
     }
 

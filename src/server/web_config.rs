@@ -36,6 +36,7 @@ use crate::config::{
     ConfigError,
     reading::{Reader, unknown_key},
     source::{Layer, shown_key},
+    sources::Sources,
 };
 
 /// The whole web configuration, valid.
@@ -330,15 +331,16 @@ fn no_value<'de, A: MapAccess<'de>>(mut map: A, expected: &dyn serde::de::Expect
 }
 
 impl WebConfig {
-    /// Reads the file; not those that it names.
+    /// Reads the file; not those that it names. `sources` is told what was read.
     ///
     /// # Errors
     ///
     /// When it cannot be read, and the first thing that is wrong with it.
-    pub fn read(file: &Path) -> Result<Self, ConfigError> {
+    pub fn read(file: &Path, sources: &mut Sources) -> Result<Self, ConfigError> {
         let name = file.display().to_string();
         let text = std::fs::read_to_string(file)
             .map_err(|error| ConfigError::new(&name, format!("the web configuration file cannot be read: {error}")))?;
+        sources.add(file, text.as_bytes());
         Self::from_yaml(&name, &text, file.parent().unwrap_or(Path::new("")))
     }
 
@@ -482,7 +484,7 @@ impl Border<'_> {
                 self.warn(&path, "keeps nobody out: client_auth_type lets clients sign their certificates themselves");
             }
             (Some(_), ClientAuth::Verified { required: false, .. }) => {
-                self.warn(&path, "keeps nobody out who has no certificate: client_auth_type does not require one");
+                self.warn(&path, "requires a certificate of every client, although client_auth_type does not");
             }
         }
         Ok(Some(Tls {
@@ -753,14 +755,14 @@ impl Tls {
         CryptoProvider { cipher_suites, kx_groups, ..ring::default_provider() }
     }
 
-    /// Reads the certificates and the key, and sees that they fit together.
+    /// Reads the certificates and the key, and sees that they fit together. `sources` is told what was read.
     ///
     /// # Errors
     ///
     /// When a file cannot be read, holds something else, or the key is another certificate's.
-    pub fn load(&self) -> Result<Credentials, ConfigError> {
-        let chain = self.certificate.certificates()?;
-        let key = self.key.private_key()?;
+    pub fn load(&self, sources: &mut Sources) -> Result<Credentials, ConfigError> {
+        let chain = self.certificate.certificates(sources)?;
+        let key = self.key.private_key(sources)?;
         let private = ring::default_provider().key_provider.load_private_key(key).map_err(|_| {
             let message = "the private key is none that is supported: RSA from 2048 to 4096 bits, ECDSA over P-256 or P-384, \
                            Ed25519";
@@ -779,7 +781,7 @@ impl Tls {
             ClientAuth::None | ClientAuth::Unverified { authorities: None, .. } => None,
             ClientAuth::Unverified { authorities: Some(pem), .. } | ClientAuth::Verified { authorities: pem, .. } => {
                 let mut store = RootCertStore::empty();
-                for certificate in pem.certificates()? {
+                for certificate in pem.certificates(sources)? {
                     let error = |_| pem.error("holds a certificate that cannot be understood");
                     store.add(certificate).map_err(error)?;
                 }
@@ -803,10 +805,12 @@ impl Pem {
         ConfigError::new(&self.place, format!("{TLS}.{}: {shown}{message}", self.key))
     }
 
-    fn text(&self) -> Result<SecretBox<Vec<u8>>, ConfigError> {
+    fn text(&self, sources: &mut Sources) -> Result<SecretBox<Vec<u8>>, ConfigError> {
         let bytes = match &self.source {
             PemSource::File(path) => {
-                std::fs::read(path).map_err(|error| self.error(&format!("cannot be read: {error}")))?
+                let bytes = std::fs::read(path).map_err(|error| self.error(&format!("cannot be read: {error}")))?;
+                sources.add(path, &bytes);
+                bytes
             }
             PemSource::Inline(text) => text.expose_secret().as_bytes().to_vec(),
         };
@@ -814,8 +818,8 @@ impl Pem {
     }
 
     /// The certificates; at least one.
-    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
-        let text = self.text()?;
+    fn certificates(&self, sources: &mut Sources) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
+        let text = self.text(sources)?;
         let certificates: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(text.expose_secret()).collect();
         match certificates {
             Ok(certificates) if !certificates.is_empty() => Ok(certificates),
@@ -824,8 +828,8 @@ impl Pem {
         }
     }
 
-    fn private_key(&self) -> Result<PrivateKeyDer<'static>, ConfigError> {
-        let text = self.text()?;
+    fn private_key(&self, sources: &mut Sources) -> Result<PrivateKeyDer<'static>, ConfigError> {
+        let text = self.text(sources)?;
         PrivateKeyDer::from_pem_slice(text.expose_secret()).map_err(|error| match error {
             pem::Error::NoItemsFound => {
                 self.error("holds no private key (nothing between BEGIN PRIVATE KEY and END PRIVATE KEY)")

@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use btcpool_exporter::server::web_config::WebConfig;
+use btcpool_exporter::server::Web;
 
 use crate::{programs::run, web_files};
 
@@ -16,10 +16,7 @@ use crate::{programs::run, web_files};
 const NEW_KEYS: [&str; 5] = ["cert:", "key:", "client_ca:", "client_allowed_sans:", "rate_limit:"];
 
 fn ours(file: &Path) -> bool {
-    match WebConfig::read(file) {
-        Ok(config) => config.tls.is_none_or(|tls| tls.load().is_ok()),
-        Err(_) => false,
-    }
+    Web::load(Some(file)).is_ok()
 }
 
 fn theirs(promtool: &Path, file: &Path) -> bool {

@@ -48,7 +48,7 @@ fn key<'a>(config: &'a Config, name: &str) -> &'a str {
 
 /// Every value of a configuration, a line for each.
 fn values(config: &Config) -> String {
-    let Config { api, polling, accounts, block_subsidies, shard, web, log, warnings } = config;
+    let Config { api, polling, accounts, block_subsidies, shard, web, log, sources: _, warnings } = config;
     let mut lines = vec![
         format!("base_url {}", api.base_url),
         format!("timeout {:?}", api.timeout),
@@ -76,6 +76,8 @@ fn values(config: &Config) -> String {
     lines.extend(web.listen_addresses.iter().map(|address| format!("listen {address}")));
     lines.push(format!("telemetry_path {}", web.telemetry_path));
     lines.push(format!("max_requests {}", web.max_requests));
+    lines.push(format!("web.config_file {:?}", web.config_file));
+    lines.push(format!("enable_lifecycle {}, systemd_socket {}", web.enable_lifecycle, web.systemd_socket));
     lines.push(format!("log {:?} {:?}", log.level, log.format));
     lines.extend(warnings.iter().map(|warning| format!("warning {warning}")));
     lines.join("\n")
@@ -99,6 +101,8 @@ shard 0 of 1
 listen :10058
 telemetry_path /metrics
 max_requests 40
+web.config_file None
+enable_lifecycle false, systemd_socket false
 log Info Logfmt";
 
 #[test]
@@ -151,6 +155,8 @@ listen exporter.example:1
 listen :0
 telemetry_path /pool/metrics
 max_requests 0
+web.config_file None
+enable_lifecycle false, systemd_socket false
 log Debug Json"
     );
 }
@@ -329,12 +335,16 @@ fn every_flag_goes_over_the_configuration() {
         listen_addresses: vec!["localhost:1".to_owned()],
         telemetry_path: Some("/flag".to_owned()),
         max_requests: Some("7".to_owned()),
+        web_config_file: Some("web.yml".to_owned()),
+        enable_lifecycle: true,
+        systemd_socket: true,
         log_level: Some("error".to_owned()),
         log_format: Some("json".to_owned()),
     };
     let file = fixtures().join("full.yml");
     let config = Config::load(Some(&file), [], &overrides).unwrap();
-    let ends = "listen localhost:1\ntelemetry_path /flag\nmax_requests 7\nlog Error Json";
+    let ends = "listen localhost:1\ntelemetry_path /flag\nmax_requests 7\nweb.config_file Some(\"web.yml\")\n\
+                enable_lifecycle true, systemd_socket true\nlog Error Json";
     assert!(values(&config).ends_with(&format!("shard 0 of 1\n{ends}")), "{}", values(&config));
 }
 
@@ -502,7 +512,7 @@ fn the_serving_side_alone_names_its_errors_too() {
     assert_eq!(
         error.unwrap_err().to_string(),
         "BTCPOOL__WEB__MAX_REQUEST: web.max_request: unknown key; did you mean max_requests? Known here: \
-         listen_addresses, telemetry_path, max_requests"
+         listen_addresses, telemetry_path, max_requests, config_file, enable_lifecycle, systemd_socket"
     );
     // A key file that only the exporter can read is no reason not to find the exporter.
     let file = "BTCPOOL__ACCOUNTS__FARM__API_KEY_FILE";

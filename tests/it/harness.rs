@@ -8,10 +8,11 @@ use std::{
 };
 
 use btcpool_exporter::{
-    Exporter, ReloadError, Reloader, RunError,
+    Exporter, RunError,
     clock::Clock,
     collector::Format,
     config::{Config, ConfigError, Overrides},
+    reload::{ReloadError, Reloader},
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -139,10 +140,10 @@ impl Running {
     }
 
     async fn start_with(
-        exporter: Exporter,
+        mut exporter: Exporter,
         load: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
     ) -> Self {
-        let reloader = exporter.reloader(load);
+        let reloader = exporter.reloader(load, false);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();

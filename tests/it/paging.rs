@@ -6,7 +6,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use btcpool_exporter::{
@@ -84,6 +84,24 @@ async fn read(list: List, page_size: usize, concurrency: usize) -> (BTreeSet<u64
 
 fn ids(range: std::ops::RangeInclusive<u64>) -> BTreeSet<u64> {
     range.collect()
+}
+
+#[tokio::test]
+async fn a_careful_client_asks_for_one_page_after_the_other() {
+    const DELAY: Duration = Duration::from_millis(100);
+    let pool = Pool::start().await;
+    let (list, asked) = (List::of(60), Arc::new(Mutex::new(Vec::new())));
+    let seen = asked.clone();
+    pool.responds("workers", move |request: &Request| {
+        seen.lock().unwrap().push(Instant::now());
+        list.respond(request).set_delay(DELAY)
+    })
+    .await;
+    let asking = Asking::with(&pool.base_url(), "page_size: 10, concurrency: 4");
+    asking.client.careful().workers(&asking.target, &asking.key).await.unwrap();
+    let asked = asked.lock().unwrap();
+    assert_eq!(asked.len(), 6);
+    assert!(asked.windows(2).all(|pair| pair[1] - pair[0] >= DELAY), "{asked:?}");
 }
 
 #[tokio::test]

@@ -2,7 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use btcpool_exporter::{collector::Format, config::Config};
+use btcpool_exporter::{
+    client::health::{self, Whose},
+    collector::Format,
+    config::Config,
+};
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HOST, VARY};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -240,7 +244,7 @@ async fn the_telemetry_path_can_be_moved() {
 async fn a_health_question_tells_what_is_wrong() {
     let pool = Pool::start().await;
     let running = running(&pool, "").await;
-    let ask = |path: &str| btcpool_exporter::client::health::ask(format!("{}{path}", running.url).parse().unwrap());
+    let ask = |path: &str| health::ask(format!("{}{path}", running.url).parse().unwrap(), Whose::Any);
     assert_eq!(ask("/-/healthy").await, Ok(()));
     assert_eq!(ask("/nowhere").await, Err("it answered HTTP 404".to_owned()));
     running.stop().await.unwrap();

@@ -4,7 +4,10 @@
 
 use std::{fs, path::Path};
 
-use btcpool_exporter::server::web_config::{ClientAuth, Pem, Tls, WebConfig};
+use btcpool_exporter::{
+    config::sources::Sources,
+    server::web_config::{ClientAuth, Pem, Tls, WebConfig},
+};
 
 use crate::web_files;
 
@@ -33,7 +36,7 @@ fn values(config: &WebConfig, directory: &Path) -> String {
             lines.extend(cipher_suites.iter().map(|suite| format!("suite {:?}", suite.suite())));
             lines.push(format!("groups {:?}", kx_groups.iter().map(|group| group.name()).collect::<Vec<_>>()));
             lines.push(format!("the server prefers {prefer_server_cipher_suites}"));
-            let loaded = tls.load().unwrap();
+            let loaded = tls.load(&mut Sources::default()).unwrap();
             let authorities = loaded.authorities.map(|store| store.len());
             lines.push(format!("loaded {} certificates, authorities {authorities:?}", loaded.certified_key.cert.len()));
             // A server can be built of it.
@@ -57,7 +60,8 @@ fn every_good_file_comes_to_what_it_says() {
     let directory = web_files::prepare();
     let directory = directory.path().join("good");
     for name in web_files::names("good") {
-        let config = WebConfig::read(&directory.join(&name)).unwrap_or_else(|error| panic!("{error}"));
+        let config =
+            WebConfig::read(&directory.join(&name), &mut Sources::default()).unwrap_or_else(|error| panic!("{error}"));
         let expected = web_files::fixtures("good").join(&name).with_extension("txt");
         let found = values(&config, &directory);
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
@@ -69,11 +73,11 @@ fn every_good_file_comes_to_what_it_says() {
 
 /// The error of a file, from whichever step it comes.
 fn error(file: &Path) -> Option<String> {
-    let config = match WebConfig::read(file) {
+    let config = match WebConfig::read(file, &mut Sources::default()) {
         Ok(config) => config,
         Err(error) => return Some(error.to_string()),
     };
-    config.tls?.load().err().map(|error| error.to_string())
+    config.tls?.load(&mut Sources::default()).err().map(|error| error.to_string())
 }
 
 #[test]
@@ -97,7 +101,7 @@ fn every_broken_file_is_refused_for_its_reason() {
 
 #[test]
 fn a_file_that_is_not_there_is_named() {
-    let error = WebConfig::read(Path::new("no/such/file.yml")).unwrap_err().to_string();
+    let error = WebConfig::read(Path::new("no/such/file.yml"), &mut Sources::default()).unwrap_err().to_string();
     assert_eq!(
         error,
         "no/such/file.yml: the web configuration file cannot be read: No such file or directory (os error 2)"
@@ -110,7 +114,7 @@ fn no_secret_is_printed() {
     for name in ["full.yml", "tls_inline.yml", "users.yml"] {
         let text = fs::read_to_string(directory.path().join("good").join(name)).unwrap();
         let config = WebConfig::from_yaml(name, &text, &directory.path().join("good")).unwrap();
-        let loaded = config.tls.as_ref().map(|tls| tls.load().unwrap());
+        let loaded = config.tls.as_ref().map(|tls| tls.load(&mut Sources::default()).unwrap());
         let printed = format!("{config:?} {loaded:?}");
         assert!(!printed.contains("PRIVATE") && !printed.contains("BEGIN"), "{printed}");
         for hash in config.users.values() {

@@ -56,8 +56,8 @@ pub async fn run(arguments: &[String]) {
     let load = move || -> Result<Config, ConfigError> {
         Config::from_yaml("soak", &std::fs::read_to_string(&file).unwrap(), &Overrides::default())
     };
-    let exporter = Exporter::new(load().unwrap(), clock).unwrap();
-    let reloader = exporter.reloader(load);
+    let mut exporter = Exporter::new(load().unwrap(), clock).unwrap();
+    let reloader = exporter.reloader(load, false);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     println!("{}", listener.local_addr().unwrap());
     let shutdown = CancellationToken::new();

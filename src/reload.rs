@@ -1,0 +1,204 @@
+//! Taking up another configuration while running: because someone asks for it, or because files have changed.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{Mutex, mpsc, oneshot},
+    task::spawn_blocking,
+};
+
+use crate::{
+    client::SetupError,
+    clock::Clock,
+    config::{Config, ConfigError, sources::Sources},
+    server::{Terms, Web},
+    telemetry::Telemetry,
+};
+
+/// How often the files of the web configuration are looked at.
+pub const WEB_EVERY: Duration = Duration::from_secs(1);
+
+/// How often the files of the configuration are looked at, where that is wanted.
+pub const CONFIG_EVERY: Duration = Duration::from_secs(5);
+
+/// Another configuration, and whom to tell whether it is in use now.
+pub type Reload = (Config, oneshot::Sender<Result<(), SetupError>>);
+
+/// How a configuration is loaded.
+type Load = dyn Fn() -> Result<Config, ConfigError> + Send + Sync;
+
+/// Has a running exporter take up its configuration anew. Cloning shares it.
+#[derive(Clone)]
+pub struct Reloader {
+    load: Arc<Load>,
+    web: Arc<Web>,
+    reloads: mpsc::Sender<Reload>,
+    telemetry: Arc<Telemetry>,
+    clock: Clock,
+    /// Held by whoever reloads: one at a time, so that the last one asked for is the last one taken up.
+    state: Arc<Mutex<State>>,
+}
+
+/// How it stands between the files and what is in use.
+struct State {
+    /// What the configuration in use was read from; `None`: nobody watches it.
+    watched: Option<Sources>,
+    /// Why the configuration that the files hold now is not in use.
+    config_error: Option<String>,
+    /// Why the web configuration that the files hold now is not in use.
+    web_error: Option<String>,
+}
+
+/// Why a configuration was not taken up; the one in use stays.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// It is not valid.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The client could not be set up.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// Loading it did not come to an end.
+    #[error("it could not be read, which is a defect: please report what the log says")]
+    Unread,
+    /// The exporter is about to stop.
+    #[error("the exporter is stopping")]
+    Stopping,
+}
+
+impl std::fmt::Debug for Reloader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reloader").finish_non_exhaustive()
+    }
+}
+
+impl Reloader {
+    /// A handle to an exporter that hears `reloads`. `watched` is what its configuration was read from, if that is to be
+    /// watched.
+    pub(crate) fn new(
+        load: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
+        web: Arc<Web>,
+        reloads: mpsc::Sender<Reload>,
+        telemetry: Arc<Telemetry>,
+        clock: Clock,
+        watched: Option<Sources>,
+    ) -> Self {
+        let state = State { watched, config_error: None, web_error: None };
+        Self { load: Arc::new(load), web, reloads, telemetry, clock, state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Loads the configuration and the web configuration and takes both up, or leaves everything as it is. What came of
+    /// it is logged and measured here.
+    ///
+    /// # Errors
+    ///
+    /// [`ReloadError`].
+    pub async fn reload(&self) -> Result<(), ReloadError> {
+        let mut state = self.state.lock().await;
+        let result = self.take_up(&mut state).await;
+        match &result {
+            Ok(()) => self.taken_up(&mut state, "the configuration was loaded anew"),
+            Err(error) => {
+                tracing::error!(%error, "the configuration was not taken up; the one before stays in use");
+                state.config_error = Some(error.to_string());
+                self.telemetry.reloaded(None);
+            }
+        }
+        result
+    }
+
+    async fn take_up(&self, state: &mut State) -> Result<(), ReloadError> {
+        let (load, web) = (self.load.clone(), self.web.clone());
+        // Files may be slow to read.
+        let read = spawn_blocking(move || Ok::<_, ConfigError>((load()?, web.read_anew()?)));
+        let (config, terms) = read.await.map_err(|_| ReloadError::Unread)??;
+        let sources = config.sources.clone();
+        let (reply, replied) = oneshot::channel();
+        self.reloads.send((config, reply)).await.map_err(|_| ReloadError::Stopping)?;
+        replied.await.map_err(|_| ReloadError::Stopping)??;
+        if let Some(terms) = terms {
+            self.serve_on(terms);
+        }
+        if let Some(watched) = &mut state.watched {
+            *watched = sources;
+        }
+        (state.config_error, state.web_error) = (None, None);
+        Ok(())
+    }
+
+    /// Watches the files for as long as it is polled.
+    pub async fn watch(self) {
+        let mut ticks: u32 = 0;
+        let ticks_of_config = (CONFIG_EVERY.as_millis() / WEB_EVERY.as_millis()) as u32;
+        loop {
+            tokio::time::sleep(WEB_EVERY).await;
+            ticks = ticks.wrapping_add(1);
+            let mut state = self.state.lock().await;
+            self.watch_web(&mut state).await;
+            if ticks.is_multiple_of(ticks_of_config) {
+                self.watch_config(&mut state).await;
+            }
+        }
+    }
+
+    /// Takes up the web configuration if its files have changed. What is wrong with it is said once.
+    async fn watch_web(&self, state: &mut State) {
+        let web = self.web.clone();
+        let Ok(read) = spawn_blocking(move || web.read_anew()).await else { return };
+        match read {
+            // Unchanged, or as it was before someone broke it.
+            Ok(None) if state.web_error.is_none() => {}
+            Ok(terms) => {
+                if let Some(terms) = terms {
+                    self.serve_on(terms);
+                }
+                state.web_error = None;
+                self.taken_up(state, "the web configuration was loaded anew");
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if state.web_error.as_ref() != Some(&error) {
+                    tracing::error!(error, "the web configuration was not taken up; the one before stays in use");
+                    self.telemetry.reloaded(None);
+                    state.web_error = Some(error);
+                }
+            }
+        }
+    }
+
+    /// Takes up the configuration if its files have changed, or if what they hold was not fit for use when it was last
+    /// read: a file that it names may have come since. What is wrong with it is said once.
+    async fn watch_config(&self, state: &mut State) {
+        let Some(watched) = state.watched.clone() else { return };
+        let changed = spawn_blocking(move || watched.have_changed()).await.unwrap_or(false);
+        if !changed && state.config_error.is_none() {
+            return;
+        }
+        match self.take_up(state).await {
+            Ok(()) => self.taken_up(state, "the configuration has changed, and was loaded anew"),
+            Err(error) => {
+                let error = error.to_string();
+                if state.config_error.as_ref() != Some(&error) {
+                    tracing::error!(error, "the configuration has changed, and was not taken up");
+                    self.telemetry.reloaded(None);
+                    state.config_error = Some(error);
+                }
+            }
+        }
+    }
+
+    fn serve_on(&self, terms: Terms) {
+        for warning in &terms.warnings {
+            tracing::warn!("{warning}");
+        }
+        self.web.take_up(terms);
+    }
+
+    /// What is in use is what the files hold, unless the other of the two configurations is not.
+    fn taken_up(&self, state: &mut State, message: &'static str) {
+        tracing::info!("{message}");
+        if state.config_error.is_none() && state.web_error.is_none() {
+            self.telemetry.reloaded(Some(self.clock.now()));
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Who may ask: basic authentication.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    hash::{BuildHasher as _, RandomState},
+    sync::{Mutex, PoisonError},
+};
+
+use axum::http::HeaderValue;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use ring::{hmac, rand::SystemRandom};
+use secrecy::{ExposeSecret as _, SecretBox};
+use subtle::ConstantTimeEq as _;
+use tokio::sync::Semaphore;
+
+use super::web_config::BcryptHash;
+
+/// How many names with their passwords are remembered: each that is not costs tens of milliseconds.
+const REMEMBERED: usize = 64;
+
+/// bcrypt looks at no more of a password than this, in bytes.
+const BCRYPT_BYTES: usize = 72;
+
+/// Names, and the hashes of their passwords.
+pub struct Users {
+    /// Not empty. Shared with the thread that computes.
+    hashes: BTreeMap<String, std::sync::Arc<BcryptHash>>,
+    /// Names and passwords that were right: their tags under `secret`, the oldest first.
+    right: Mutex<VecDeque<hmac::Tag>>,
+    /// Of this process and these users only, so that a tag tells nothing and fits nothing else.
+    secret: hmac::Key,
+    /// Decides whose hash stands in for an unknown name's.
+    stand_in: RandomState,
+    /// One password is looked at at a time: whoever guesses many shall not have the whole machine.
+    turn: Semaphore,
+}
+
+impl fmt::Debug for Users {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Users").field("names", &self.hashes.keys()).finish_non_exhaustive()
+    }
+}
+
+impl Users {
+    /// These users; `None` when there are none, or the system has no random numbers.
+    pub fn new(hashes: BTreeMap<String, BcryptHash>) -> Option<Self> {
+        let hashes: BTreeMap<_, _> = hashes.into_iter().map(|(name, hash)| (name, hash.into())).collect();
+        let secret = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).ok()?;
+        (!hashes.is_empty()).then(|| Self {
+            hashes,
+            right: Mutex::default(),
+            secret,
+            stand_in: RandomState::new(),
+            turn: Semaphore::new(1),
+        })
+    }
+
+    /// Whether a request with this `Authorization` header may be answered.
+    pub async fn admit(&self, authorization: Option<&HeaderValue>) -> bool {
+        let Some((name, password)) = authorization.and_then(credentials) else { return false };
+        let tag = self.tag(&name, &password);
+        if self.remembers(&tag) {
+            return true;
+        }
+        let known = self.hashes.contains_key(&name);
+        let Some(hash) = self.hash(&name) else { return false };
+        // Nobody closes the semaphore.
+        let Ok(_turn) = self.turn.acquire().await else { return false };
+        let computed = tokio::task::spawn_blocking(move || matches(&hash, &password)).await;
+        let right = known & matches!(computed, Ok(true));
+        if right {
+            self.remember(tag);
+        }
+        right
+    }
+
+    /// A name's hash; for an unknown name another's, always the same one, so that the time that its cost takes tells
+    /// nobody which names there are.
+    fn hash(&self, name: &str) -> Option<std::sync::Arc<BcryptHash>> {
+        let number = usize::try_from(self.stand_in.hash_one(name) % self.hashes.len() as u64).unwrap_or(0);
+        let stand_in = self.hashes.values().nth(number);
+        self.hashes.get(name).or(stand_in).cloned()
+    }
+
+    /// What a name and a password are remembered by. The name's length goes first, so that nothing can be moved from
+    /// one to the other.
+    fn tag(&self, name: &str, password: &SecretBox<Vec<u8>>) -> hmac::Tag {
+        let mut context = hmac::Context::with_key(&self.secret);
+        context.update(&(name.len() as u64).to_be_bytes());
+        context.update(name.as_bytes());
+        context.update(password.expose_secret());
+        context.sign()
+    }
+
+    fn remembers(&self, tag: &hmac::Tag) -> bool {
+        let right = self.right.lock().unwrap_or_else(PoisonError::into_inner);
+        right.iter().any(|known| known.as_ref().ct_eq(tag.as_ref()).into())
+    }
+
+    fn remember(&self, tag: hmac::Tag) {
+        let mut right = self.right.lock().unwrap_or_else(PoisonError::into_inner);
+        if right.len() >= REMEMBERED {
+            right.pop_front();
+        }
+        right.push_back(tag);
+    }
+}
+
+/// Name and password of a header; the name ends at the first colon.
+fn credentials(header: &HeaderValue) -> Option<(String, SecretBox<Vec<u8>>)> {
+    let (scheme, encoded) = header.as_bytes().split_at_checked("Basic ".len())?;
+    if !scheme.eq_ignore_ascii_case(b"Basic ") {
+        return None;
+    }
+    let decoded = SecretBox::new(Box::new(STANDARD.decode(encoded.trim_ascii()).ok()?));
+    let colon = decoded.expose_secret().iter().position(|&byte| byte == b':')?;
+    let (name, password) = decoded.expose_secret().split_at(colon);
+    let name = String::from_utf8(name.to_vec()).ok()?;
+    Some((name, SecretBox::new(Box::new(password.get(1..).unwrap_or_default().to_vec()))))
+}
+
+/// Whether a password has this hash.
+fn matches(hash: &BcryptHash, password: &SecretBox<Vec<u8>>) -> bool {
+    // It ends with a zero byte, or where bcrypt stops looking.
+    let mut bytes = SecretBox::new(Box::new(password.expose_secret().clone()));
+    secrecy::ExposeSecretMut::expose_secret_mut(&mut bytes).push(0);
+    let seen = bytes.expose_secret().get(..BCRYPT_BYTES).unwrap_or(bytes.expose_secret());
+    let computed = bcrypt::bcrypt(hash.cost(), hash.salt(), seen);
+    let Some(digest) = computed.get(..hash.expose_digest().len()) else { return false };
+    digest.ct_eq(hash.expose_digest()).into()
+}
