@@ -46,7 +46,7 @@ use crate::{
     config::{Config, ConfigError},
     poller::{Demand, Poller, Tasks},
     reload::{Reload, Reloader},
-    server::{App, Server, Web},
+    server::{App, Limits, Server, Web},
     store::Store,
     telemetry::Telemetry,
 };
@@ -129,7 +129,7 @@ impl Exporter {
             App::new(self.config.clone(), self.store.clone(), self.telemetry.clone(), self.clock, reload)
         };
         let app = Arc::new(app);
-        let server = Server::new(server::router(app.clone()), self.web.clone());
+        let server = Server::new(server::router(app.clone()), self.web.clone(), Limits::default());
         let mut serving = JoinSet::new();
         for listener in listeners {
             serving.spawn(server.clone().serve(listener, shutdown.clone()));

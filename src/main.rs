@@ -14,6 +14,7 @@ use listenfd::ListenFd;
 
 fn main() -> ExitCode {
     process::forbid_core_dumps();
+    process::allow_open_files();
     // It takes variables out of the environment, so nothing else may run yet.
     let sockets = ListenFd::from_env();
     let cli = Cli::parse();

@@ -30,6 +30,18 @@ pub fn forbid_core_dumps() {
     }
 }
 
+/// From now on the process may have more files open than the least that systems begin with, if it may raise that.
+pub fn allow_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    const WANTED: u64 = 4096;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let allowed = maximum.map_or(WANTED, |maximum| maximum.min(WANTED));
+    if current.is_some_and(|current| current < allowed) {
+        // What cannot be raised stays; the connections that are taken fit in.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(allowed), maximum });
+    }
+}
+
 impl Figures {
     /// The figures now.
     #[cfg(target_os = "linux")]

@@ -39,7 +39,7 @@ use crate::{
     store::Store,
     telemetry::Telemetry,
 };
-pub use connections::{DRAIN_TIMEOUT, HEADER_TIMEOUT, Server};
+pub use connections::{DRAIN_TIMEOUT, Limits, Server};
 pub use terms::{Terms, Web};
 
 /// How old the heartbeat may be: it beats every second.
@@ -166,7 +166,7 @@ pub async fn bind(address: &ListenAddress) -> std::io::Result<TcpListener> {
 
 /// Serves connections of one listener until `shutdown`: plain HTTP, for everybody.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) {
-    Server::new(router, Arc::new(Web::plain())).serve(listener, shutdown).await;
+    Server::new(router, Arc::new(Web::plain()), Limits::default()).serve(listener, shutdown).await;
 }
 
 /// Lets only so many requests be answered at a time. A request counts until its answer is handed over: whatever lies in

@@ -40,21 +40,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{terms::Web, tls};
 
-/// How long a client may take from connecting to the end of its first request's header, shaking hands included; and
-/// from the first byte of a later header to its last.
-pub const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long a connection may rest between two requests: longer than from one scrape to the next.
-const REST: Duration = Duration::from_secs(150);
-
-/// From a request's header to the last byte of its answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// How long open connections are waited for at the end.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Connections at a time, on all listeners together. A process may have 1024 files open where nobody changed that.
-const MAX_CONNECTIONS: usize = 512;
 
 /// Bytes of a request's header; and what is written ahead of a client that reads slowly.
 const MAX_HEADER_BYTES: usize = 16 * 1024;
@@ -68,6 +55,31 @@ const PIECE: usize = 64 * 1024;
 /// How often room is made while a new connection waits for it.
 const MAKE_ROOM_EVERY: Duration = Duration::from_millis(50);
 
+/// What clients may take of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at a time, on all listeners together. A process may have 1024 files open where nobody changed that.
+    pub connections: usize,
+    /// From connecting to the end of the first request's header, shaking hands included; and from the first byte of a
+    /// later header to its last.
+    pub header: Duration,
+    /// From a request's header to the last byte of its answer.
+    pub answer: Duration,
+    /// From an answer to the next request: longer than from one scrape to the next.
+    pub rest: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 512,
+            header: Duration::from_secs(5),
+            answer: Duration::from_secs(30),
+            rest: Duration::from_secs(150),
+        }
+    }
+}
+
 /// Serves what a router answers, on the terms of a web configuration, on any number of listeners.
 #[derive(Debug, Clone)]
 pub struct Server {
@@ -78,8 +90,8 @@ pub struct Server {
 
 impl Server {
     /// A server of these routes.
-    pub fn new(router: Router, web: Arc<Web>) -> Self {
-        Self { router, web, connections: Arc::new(Connections::new(MAX_CONNECTIONS)) }
+    pub fn new(router: Router, web: Arc<Web>, limits: Limits) -> Self {
+        Self { router, web, connections: Arc::new(Connections::new(limits)) }
     }
 
     /// Serves connections of one listener until `shutdown`, and then those that are open until they are done.
@@ -203,6 +215,7 @@ async fn drive(connection: impl GracefulConnection, activity: &Activity, shutdow
 /// The connections that are open.
 #[derive(Debug)]
 struct Connections {
+    limits: Limits,
     places: Arc<Semaphore>,
     open: Mutex<Open>,
 }
@@ -214,8 +227,8 @@ struct Open {
 }
 
 impl Connections {
-    fn new(most: usize) -> Self {
-        Self { places: Arc::new(Semaphore::new(most)), open: Mutex::default() }
+    fn new(limits: Limits) -> Self {
+        Self { limits, places: Arc::new(Semaphore::new(limits.connections)), open: Mutex::default() }
     }
 
     /// A place for one more; whoever waits longest without having asked anything gives it up where there is none.
@@ -230,7 +243,7 @@ impl Connections {
                 break permit;
             }
         };
-        let activity = Arc::new(Activity::new());
+        let activity = Arc::new(Activity::new(self.limits));
         let mut open = self.open();
         let number = open.next;
         open.next += 1;
@@ -271,6 +284,7 @@ impl Drop for Place {
 /// What a connection is doing, and by when it must have done it.
 #[derive(Debug)]
 struct Activity {
+    limits: Limits,
     doing: Mutex<Doing>,
     /// A deadline may have come nearer.
     changed: Notify,
@@ -313,15 +327,10 @@ enum Overdue {
 }
 
 impl Activity {
-    fn new() -> Self {
-        let doing = Doing {
-            next: 0,
-            requests: BTreeMap::new(),
-            unwritten: None,
-            between: Between::First,
-            since: Instant::now(),
-        };
-        Self { doing: Mutex::new(doing), changed: Notify::new(), evicted: CancellationToken::new() }
+    fn new(limits: Limits) -> Self {
+        let (requests, since) = (BTreeMap::new(), Instant::now());
+        let doing = Mutex::new(Doing { next: 0, requests, unwritten: None, between: Between::First, since });
+        Self { limits, doing, changed: Notify::new(), evicted: CancellationToken::new() }
     }
 
     fn doing(&self) -> MutexGuard<'_, Doing> {
@@ -366,11 +375,11 @@ impl Activity {
     /// Waits until it did not do in time what it should.
     async fn overdue(&self) -> Overdue {
         loop {
-            let (deadline, overdue) = self.doing().deadline();
+            let (deadline, overdue) = self.doing().deadline(self.limits);
             tokio::select! {
                 () = tokio::time::sleep_until(deadline) => {
                     // What was to be done may have been done at the last moment.
-                    if self.doing().deadline() == (deadline, overdue) {
+                    if self.doing().deadline(self.limits) == (deadline, overdue) {
                         return overdue;
                     }
                 }
@@ -391,11 +400,11 @@ impl Doing {
         }
     }
 
-    fn deadline(&self) -> (Instant, Overdue) {
+    fn deadline(&self, limits: Limits) -> (Instant, Overdue) {
         match (self.requests.values().copied().chain(self.unwritten).min(), self.between) {
-            (Some(oldest), _) => (oldest + ANSWER_TIMEOUT, Overdue::Answer),
-            (None, Between::First | Between::Header) => (self.since + HEADER_TIMEOUT, Overdue::Header),
-            (None, Between::Rest) => (self.since + REST, Overdue::Rest),
+            (Some(oldest), _) => (oldest + limits.answer, Overdue::Answer),
+            (None, Between::First | Between::Header) => (self.since + limits.header, Overdue::Header),
+            (None, Between::Rest) => (self.since + limits.rest, Overdue::Rest),
         }
     }
 }

@@ -24,6 +24,7 @@
 mod client;
 mod commands;
 mod config;
+mod connections;
 mod demo;
 mod docs;
 mod exposition;
