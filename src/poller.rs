@@ -59,7 +59,7 @@ struct Terms {
     /// How many slots that fail poll at a time: half of the places in flight, so that the others get through.
     lane: Semaphore,
     /// Changes with each reload: whatever failed is worth asking at once.
-    reloads: watch::Sender<u64>,
+    reloads: watch::Sender<()>,
 }
 
 /// The tasks that poll, by whose slots they poll; `None`: `main_stat`, which is nobody's.
@@ -85,7 +85,7 @@ struct Job {
     /// When the history was last read completely.
     complete_read: Option<Instant>,
     backoff: Backoff,
-    reloads: watch::Receiver<u64>,
+    reloads: watch::Receiver<()>,
 }
 
 /// Whose slot is polled.
@@ -123,7 +123,7 @@ impl Poller {
             polling: config.polling,
             day_utc_offset: config.api.day_utc_offset,
             lane: Semaphore::new(config.api.concurrency.div_ceil(2).min(Semaphore::MAX_PERMITS)),
-            reloads: watch::Sender::new(0),
+            reloads: watch::Sender::new(()),
         };
         Self { config, store, terms: Arc::new(terms) }
     }
@@ -176,7 +176,7 @@ impl Poller {
             }
             same && kept
         });
-        self.terms.reloads.send_modify(|reloads| *reloads += 1);
+        self.terms.reloads.send_replace(());
         let jobs = self.jobs();
         let count = u32::try_from(jobs.len()).unwrap_or(u32::MAX).max(1);
         let mut new = BTreeMap::<_, TargetTasks>::new();

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use wiremock::ResponseTemplate;
 
 use crate::{
-    harness::{ENDPOINTS, KEY, PATIENCE, Pool, Program, program, run, sample},
+    harness::{self, ENDPOINTS, KEY, PATIENCE, Pool, Program, program, run, sample},
     parser::{self, Format},
 };
 
@@ -83,6 +83,10 @@ fn help_names_every_command_and_flag() {
         "--web.listen-address",
         "--web.telemetry-path",
         "--web.max-requests",
+        "--web.config.file",
+        "--web.enable-lifecycle",
+        "--web.systemd-socket",
+        "--config.enable-auto-reload",
         "--log.level",
         "--log.format",
         "--help",
@@ -151,6 +155,14 @@ fn a_bad_configuration_is_refused_before_anything_is_bound() {
         let why = "web.max_requests: \"many\" is not a whole number from 0 to 1000000";
         let expected = format!("btcpool-exporter: BTCPOOL__WEB__MAX_REQUESTS: {why}\n");
         assert_eq!(result, (Some(2), String::new(), expected), "{command}");
+    }
+    // Of the web configuration those read who serve by it, or look for who does.
+    let web = write(&folder, "web.yml", "tls_server_config: { cert_fil: server.crt }\n");
+    for command in ["serve", "demo", "check", "health"] {
+        let result = run(program(&[command, "--web.listen-address", &address, "--web.config.file", &web]));
+        let begin =
+            format!("btcpool-exporter: {web}:1:22: tls_server_config.cert_fil: unknown key; did you mean cert_file?");
+        assert_eq!((result.0, result.1.as_str(), result.2.starts_with(&begin)), (Some(2), "", true), "{}", result.2);
     }
 }
 
@@ -605,6 +617,29 @@ fn a_second_signal_stops_it_at_once() {
         assert_eq!(code, Some(1), "{}", exporter.log);
         assert!(!exporter.log.contains("message=stopped"), "{}", exporter.log);
     }
+}
+
+#[tokio::test]
+async fn it_serves_on_a_socket_that_was_handed_over() {
+    let pool = Pool::start().await;
+    pool.answers_samples().await;
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    // Standard input is the one file that a test can hand over; of systemd it would be the fourth.
+    let mut command =
+        with(serve(&pool.base_url(), &["--web.systemd-socket"]), &[("LISTEN_FDS", "1"), ("LISTEN_FDS_FIRST_FD", "0")]);
+    command.stdin(std::os::fd::OwnedFd::from(socket));
+    let mut program = Program::start(command);
+    assert_eq!(program.address(), address.to_string());
+    let response = harness::http().get(format!("http://{address}/-/healthy")).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    program.signal("TERM");
+    assert_eq!(program.end().0, Some(0));
+
+    let (code, _, errors) = run_beside(serve(&pool.base_url(), &["--web.systemd-socket"])).await;
+    let expected = "btcpool-exporter: --web.systemd-socket: no socket was handed over; start the .socket unit, not the \
+                    service alone";
+    assert_eq!((code, last_line(&errors)), (Some(1), expected));
 }
 
 #[test]

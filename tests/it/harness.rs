@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead as _, BufReader, Read as _},
     process::{Child, Command, Stdio},
-    sync::mpsc,
+    sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
 
@@ -13,6 +13,7 @@ use btcpool_exporter::{
     collector::Format,
     config::{Config, ConfigError, Overrides},
     reload::{ReloadError, Reloader},
+    server::Web,
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -107,6 +108,13 @@ pub fn config_with(base_url: &str, api: &str, more: &str) -> Config {
     Config::from_yaml("test", &yaml, &Overrides::default()).unwrap_or_else(|error| panic!("{error}\n{yaml}"))
 }
 
+/// An HTTP client that goes straight to where it is sent, on a connection of its own.
+pub fn http() -> reqwest::Client {
+    // Fails where another test was first, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).timeout(PATIENCE).build().unwrap()
+}
+
 /// The configuration of one account that mines BTC.
 pub fn one_account() -> String {
     format!("accounts: {{ farm: {{ api_key: {KEY} }} }}\n")
@@ -139,11 +147,38 @@ impl Running {
         Self::start_with(Exporter::new(config, Clock::system()).unwrap(), load).await
     }
 
+    /// Starts on the terms of a web configuration.
+    pub async fn start_secured(config: Config, web: &std::path::Path) -> Self {
+        let again = config.clone();
+        let mut exporter = Exporter::new(config, Clock::system()).unwrap();
+        exporter.web = Arc::new(Web::load(Some(web)).unwrap_or_else(|error| panic!("{error}")));
+        Self::start_with(exporter, move || Ok(again.clone())).await
+    }
+
+    /// Starts on the terms of a web configuration, and has it watch the files of both.
+    pub async fn start_watching(
+        config: Config,
+        load: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
+        web: &std::path::Path,
+    ) -> Self {
+        let mut exporter = Exporter::new(config, Clock::system()).unwrap();
+        exporter.web = Arc::new(Web::load(Some(web)).unwrap_or_else(|error| panic!("{error}")));
+        Self::run(exporter, load, true).await
+    }
+
     async fn start_with(
-        mut exporter: Exporter,
+        exporter: Exporter,
         load: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
     ) -> Self {
-        let reloader = exporter.reloader(load, false);
+        Self::run(exporter, load, false).await
+    }
+
+    async fn run(
+        mut exporter: Exporter,
+        load: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
+        watch: bool,
+    ) -> Self {
+        let reloader = exporter.reloader(load, watch);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();

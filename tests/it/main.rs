@@ -11,6 +11,7 @@
 //! | `polling` | cadences, honesty under failure, accounts that do not touch each other |
 //! | `reload` | taking up another configuration while running |
 //! | `serving` | HTTP: negotiation, narrowing, discovery, health, limits |
+//! | `secure` | the web configuration at work: TLS, clients' certificates, users, the rate limit, headers |
 //! | `web_config` | the web configuration: what each file comes to, and every broken rule |
 //! | `demo` | the simulated pool, polled as the real one |
 //! | `docs` | the documentation's tables and examples against the code |
@@ -34,6 +35,7 @@ mod parser;
 mod polling;
 mod properties;
 mod reload;
+mod secure;
 mod serving;
 mod web_config;
 mod web_files;

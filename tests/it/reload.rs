@@ -106,6 +106,35 @@ async fn what_did_not_change_goes_on_and_what_left_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn whoever_left_is_asked_about_no_more() {
+    let pool = Pool::start().await;
+    pool.answers_samples().await;
+    let file = File::new(&pool, "");
+    let faster = |more: &str| {
+        file.write(&pool, more);
+        let text = file.0.lock().unwrap().replace("live: { interval: 1h", "live: { interval: 1s");
+        *file.0.lock().unwrap() = text;
+    };
+    faster(&format!("accounts: {{ stays: {{ api_key: {KEY} }}, leaves: {{ api_key: {OTHER_KEY} }} }}\n"));
+    let running = running(&file).await;
+    faster(&harness::one_account().replace("farm", "stays"));
+    running.reload().await.unwrap();
+    let asked = async |key: &str| {
+        let requests = pool.requests("summary_data").await;
+        requests.iter().filter(|request| request.headers["x-api-key"] == key).count()
+    };
+    // One may have been on its way.
+    let (left, stayed) = (asked(OTHER_KEY).await, asked(KEY).await);
+    let begin = Instant::now();
+    while asked(KEY).await < stayed + 3 {
+        assert!(begin.elapsed() < harness::PATIENCE, "who stays is not asked about");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(asked(OTHER_KEY).await <= left + 1, "who left is asked about");
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_bad_configuration_changes_nothing_but_the_reload_metrics() {
     let pool = Pool::start().await;
     pool.answers_samples().await;
@@ -257,4 +286,130 @@ async fn a_pause_outlasts_a_change_of_the_budget() {
     let (first, summary) = (times[0], times.iter().find(|(endpoint, _)| *endpoint == "summary_data").unwrap());
     assert_eq!(first.0, "main_stat");
     assert!(summary.1 - first.1 > Duration::from_millis(3900), "{:?}", summary.1 - first.1);
+}
+
+/// An exporter of a configuration's file, which it watches, on the terms of a web configuration's file.
+async fn watching(directory: &std::path::Path) -> Running {
+    let (file, web) = (directory.join("config.yml"), directory.join("web.yml"));
+    let load = move || Config::load(Some(&file), [], &Overrides::default());
+    let running = Running::start_watching(load().unwrap(), load, &web).await;
+    running.until("/-/ready", |status, _| status == 200).await;
+    running
+}
+
+#[tokio::test]
+async fn over_http_only_where_that_is_allowed() {
+    let pool = Pool::start().await;
+    pool.answers_samples().await;
+    let file = File::new(&pool, &harness::one_account());
+    let off = running(&file).await;
+    let client = harness::http();
+    let post = async |running: &Running, site: Option<&str>| {
+        let mut request = client.post(format!("{}/-/reload", running.url));
+        if let Some(site) = site {
+            request = request.header("sec-fetch-site", site);
+        }
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    };
+    let refused = "Reloading over HTTP is off: start with --web.enable-lifecycle, or send SIGHUP.\n";
+    assert_eq!(post(&off, None).await, (403, refused.to_owned()));
+    off.stop().await.unwrap();
+
+    let with_lifecycle = |more: &str| format!("web: {{ enable_lifecycle: true }}\n{more}");
+    file.write(&pool, &with_lifecycle(&harness::one_account()));
+    let on = running(&file).await;
+    assert_eq!(on.get("/-/reload").await.0, 405);
+    file.write(&pool, &with_lifecycle("accounts: { other: { api_key: 1-2-3 } }\n"));
+    assert_eq!(post(&on, Some("cross-site")).await, (403, "Another site's page may not do this.\n".to_owned()));
+    assert_eq!(on.get("/metrics?account=farm").await.0, 200);
+    assert_eq!(post(&on, Some("same-origin")).await, (200, "The configuration was loaded anew.\n".to_owned()));
+    assert_eq!(on.get("/metrics?account=farm").await.0, 404);
+    assert_eq!(on.get("/metrics?account=other").await.0, 200);
+    file.write(&pool, &with_lifecycle("accounts: { farm: { api_key: 1-2-3, api_kay: 1 } }\n"));
+    let why = "The configuration was not taken up; the one before stays in use: test:6:37: accounts.farm.api_kay: unknown \
+               key; did you mean api_key? Known here: api_key, api_key_file, currencies, labels, expected_hashrate, \
+               workers\n";
+    assert_eq!(post(&on, None).await, (500, why.to_owned()));
+    assert_eq!(series(&on.scrape().await)[SUCCESSFUL], 0.0);
+    assert_eq!(on.get("/metrics?account=other").await.0, 200);
+    on.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn files_that_change_are_taken_up_by_themselves() {
+    let pool = Pool::start().await;
+    pool.answers("main_stat", sample("main_stat")).await;
+    for (key, balance) in [("1-1-1", "0.1"), ("2-2-2", "0.2")] {
+        let body = format!("{{\"status\":\"OK\",\"data\":{{\"balance\":{balance}}}}}");
+        pool.responds_to(key, "summary_data", ResponseTemplate::new(200).set_body_string(body)).await;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
+    let config = |more: &str| {
+        let key = directory.path().join("key");
+        let account = format!("accounts: {{ farm: {{ api_key_file: {}{more} }} }}\n", key.display());
+        write("config.yml", &format!("api: {{ base_url: \"{}\" }}\n{account}", pool.base_url()));
+    };
+    write("key", "1-1-1\n");
+    write("web.yml", "");
+    config("");
+    let running = watching(directory.path()).await;
+    let has = async |line: &str| {
+        running.until("/metrics", |_, text| text.lines().any(|found| found == line)).await;
+    };
+    let balance = |coins: &str| format!("btcpool_account_balance_coins{{account=\"farm\",currency=\"BTC\"}} {coins}");
+    has(&balance("0.1")).await;
+    write("key", "2-2-2\n");
+    has(&balance("0.2")).await;
+    config(", labels: { site: Almaty }");
+    has("btcpool_account_info{account=\"farm\",site=\"Almaty\"} 1").await;
+    // A file that is not fit for use changes nothing, until it is mended, or what it lacked has come.
+    let text = std::fs::read_to_string(directory.path().join("config.yml")).unwrap();
+    let later = directory.path().join("later");
+    write("config.yml", &text.replace("/key,", "/later,").replace("Almaty", "Astana"));
+    has(&format!("{SUCCESSFUL} 0")).await;
+    has("btcpool_account_info{account=\"farm\",site=\"Almaty\"} 1").await;
+    std::fs::write(&later, "1-1-1").unwrap();
+    has("btcpool_account_info{account=\"farm\",site=\"Astana\"} 1").await;
+    has(&format!("{SUCCESSFUL} 1")).await;
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_web_configuration_is_taken_up_when_it_changes() {
+    let pool = Pool::start().await;
+    pool.answers_samples().await;
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
+    write("config.yml", &format!("api: {{ base_url: \"{}\" }}\n", pool.base_url()));
+    write("web.yml", "");
+    let running = watching(directory.path()).await;
+    let frame = async || {
+        let response = harness::http().get(format!("{}/metrics", running.url)).send().await.unwrap();
+        response.headers()["x-frame-options"].to_str().unwrap().to_owned()
+    };
+    let header = |value: &str| format!("http_server_config: {{ headers: {{ X-Frame-Options: {value} }} }}\n");
+    let until = async |wanted: &str| {
+        let begin = Instant::now();
+        while frame().await != wanted {
+            assert!(begin.elapsed() < harness::PATIENCE, "the header never was {wanted}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    until("DENY").await;
+    write("web.yml", &header("sameorigin"));
+    until("sameorigin").await;
+    write("web.yml", &header("nonsense"));
+    running.until("/metrics", |_, text| text.contains(&format!("{SUCCESSFUL} 0\n"))).await;
+    assert_eq!(frame().await, "sameorigin");
+    // A reload of the other configuration does not hide it: both are asked for.
+    let error = running.reload().await.unwrap_err().to_string();
+    assert!(error.contains("web.yml:1:") && error.contains("\"nonsense\" is not deny or sameorigin"), "{error}");
+    // Even as it was before.
+    write("web.yml", &header("sameorigin"));
+    running.until("/metrics", |_, text| text.contains(&format!("{SUCCESSFUL} 1\n"))).await;
+    write("web.yml", &header("deny"));
+    until("deny").await;
+    running.stop().await.unwrap();
 }
