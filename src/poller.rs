@@ -234,7 +234,7 @@ impl Terms {
         match midnight.and_then(|midnight| self.clock.until(midnight)) {
             Some(wait) => {
                 let place = phase.div_duration_f64(self.polling.history.interval);
-                tokio::time::sleep(wait + Duration::from_secs(1) + MIDNIGHT_SPREAD.mul_f64(place)).await;
+                tokio::time::sleep(wait + behind_midnight(place)).await;
             }
             None => std::future::pending().await,
         }
@@ -289,6 +289,12 @@ impl Terms {
         }
         wait
     }
+}
+
+/// How long after midnight a slot is read: a second, so that the clocks may differ, and its place from 0 to 1 in the
+/// [`MIDNIGHT_SPREAD`].
+fn behind_midnight(place: f64) -> Duration {
+    Duration::from_secs(1) + MIDNIGHT_SPREAD.mul_f64(place)
 }
 
 impl Job {
@@ -494,5 +500,11 @@ mod tests {
         assert_eq!(resume_day(Some(now), now + Duration::from_secs(86_399), day), day);
         assert_eq!(resume_day(Some(now), now + Duration::from_secs(86_400), day), None);
         assert_eq!(resume_day(Some(now), now, None), None);
+    }
+
+    #[test]
+    fn nobody_is_read_before_midnight_nor_long_after_it() {
+        let seconds = [0.0, 0.5, 1.0].map(|place| super::behind_midnight(place).as_secs_f64());
+        assert_eq!(seconds, [1.0, 16.0, 31.0]);
     }
 }
