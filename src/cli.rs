@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use jiff::civil::Date;
 use url::Url;
 
 use crate::config::Overrides;
@@ -59,6 +60,15 @@ pub enum Command {
         #[command(flatten)]
         flags: Flags,
     },
+    /// Writes the income and the payouts of the days before as OpenMetrics with timestamps, for promtool
+    Backfill {
+        /// What is written.
+        #[command(flatten)]
+        backfill: Backfilling,
+        /// Flags behind the command.
+        #[command(flatten)]
+        flags: Flags,
+    },
     /// Asks a running exporter whether it is healthy; exit code 0 or 1
     Health {
         /// Where its /-/healthy is; found by the other flags when not given
@@ -79,6 +89,29 @@ pub struct Simulation {
     /// Which of the possible pools is simulated; the same number gives the same machines and the same noise
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     pub seed: u64,
+}
+
+/// Flags of `backfill`.
+#[derive(Debug, Args)]
+pub struct Backfilling {
+    /// Begin with this day, as the pool counts days [default: the first that the pool tells of]
+    #[arg(long, value_name = "DATE")]
+    pub from: Option<Date>,
+    /// End with the end of this day; today: with this moment [default: yesterday]
+    #[arg(long, value_name = "DATE")]
+    pub to: Option<Date>,
+    /// Only this account; may be given several times [default: all of them]
+    #[arg(long = "account", value_name = "NAME")]
+    pub accounts: Vec<String>,
+    /// Where to write; the file appears when it is whole. - is standard output
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    pub output: PathBuf,
+    /// Repeat each value so often while it lasts, as 5m [default: one sample where there is something new]
+    #[arg(long, value_name = "DURATION")]
+    pub step: Option<String>,
+    /// A further label of every series, as job=btcpool; may be given several times
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    pub labels: Vec<String>,
 }
 
 /// Flags of every command. They may stand before or behind it.
@@ -125,6 +158,7 @@ impl Cli {
         | Command::Check { flags, .. }
         | Command::Once { flags }
         | Command::Demo { flags, .. }
+        | Command::Backfill { flags, .. }
         | Command::Health { flags, .. }) = &command;
         let flags = self.flags.and(flags);
         (command, flags)

@@ -129,6 +129,15 @@ impl FetchError {
         }
     }
 
+    /// Whether the same question may be answered a little later.
+    pub const fn may_pass(&self) -> bool {
+        match self {
+            Self::Timeout(_) | Self::Connect(_) | Self::Dns(_) | Self::RateLimited { .. } | Self::Incomplete(_) => true,
+            Self::Http { status, .. } => *status >= 500,
+            _ => false,
+        }
+    }
+
     /// Whether the pool says that it is asked too much, or is overloaded.
     const fn is_overload(&self) -> bool {
         matches!(self, Self::RateLimited { .. } | Self::Http { status: 503, .. })

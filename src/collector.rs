@@ -5,6 +5,7 @@
 //! has no sample. prometheus-client writes the OpenMetrics text, from which `classic` makes the older format.
 
 pub mod catalogue;
+pub mod past;
 mod view;
 
 use std::fmt;

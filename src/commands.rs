@@ -1,5 +1,7 @@
 //! What each command does, from the command line to its end.
 
+mod backfill;
+
 use std::{
     env,
     io::{self, Write as _},
@@ -13,8 +15,12 @@ use tokio::{
     signal::unix::{Signal, SignalKind},
 };
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::{Layer as _, filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing_subscriber::{
+    Layer as _, filter::Targets, fmt::MakeWriter, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 use url::Url;
+
+pub use self::backfill::backfill;
 
 use crate::{
     Exporter,
@@ -391,6 +397,11 @@ pub async fn unless_stopped(command: impl Future<Output = Result<(), Failure>>) 
 /// Starts the log, on standard error, with what is unwise in the configuration. Libraries are heard from warnings on
 /// only.
 fn start_log(config: &Config) {
+    start_log_to(config, io::stderr);
+}
+
+/// The same, written elsewhere.
+fn start_log_to(config: &Config, writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static) {
     let level = match config.log.level {
         LogLevel::Debug => tracing::Level::DEBUG,
         LogLevel::Info => tracing::Level::INFO,
@@ -403,12 +414,12 @@ fn start_log(config: &Config) {
     // Fails only where a log runs already, which then goes on.
     let _ = match config.log.format {
         LogFormat::Logfmt => {
-            let writer = tracing_logfmt::builder().with_span_name(false).with_target(false).layer();
-            registry.with(writer.with_writer(io::stderr).with_filter(filter)).try_init()
+            let layer = tracing_logfmt::builder().with_span_name(false).with_target(false).layer();
+            registry.with(layer.with_writer(writer).with_filter(filter)).try_init()
         }
         LogFormat::Json => {
-            let writer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_target(false);
-            registry.with(writer.with_writer(io::stderr).with_filter(filter)).try_init()
+            let layer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_target(false);
+            registry.with(layer.with_writer(writer).with_filter(filter)).try_init()
         }
     };
     for warning in &config.warnings {

@@ -6,7 +6,7 @@
 pub(crate) mod reading;
 pub mod source;
 pub mod sources;
-mod units;
+pub(crate) mod units;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

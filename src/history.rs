@@ -3,7 +3,7 @@
 //! One piece for whatever needs these figures. The rule throughout: a figure that a row which could not be read might
 //! change is not known, and a figure that is not known is `None`. A smaller sum would be a lie.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::collections::BTreeMap;
 
 use jiff::{Timestamp, ToSpan as _, civil::Date, tz::Offset};
 
@@ -211,13 +211,20 @@ impl Payments {
 
     /// The newest payout and the one before it, by time and then by id; `None` while their order is not known.
     fn newest_two(&self) -> Option<(Option<&Payment>, Option<&Payment>)> {
-        if self.unread > 0 || self.by_id.values().any(|payment| payment.created.is_none()) {
+        if self.unread > 0 {
             return None;
         }
-        let mut rows: Vec<_> = self.by_id.iter().collect();
-        rows.sort_unstable_by_key(|(id, payment)| Reverse((payment.created, *id)));
-        let mut newest_first = rows.into_iter().map(|(_, payment)| payment);
-        Some((newest_first.next(), newest_first.next()))
+        let (mut newest, mut before) = (None, None);
+        for (id, payment) in &self.by_id {
+            let row = Some((payment.created?, id));
+            if row > newest {
+                (newest, before) = (row, newest);
+            } else if row > before {
+                before = row;
+            }
+        }
+        let payment = |row: Option<(_, &Id)>| row.and_then(|(_, id)| self.by_id.get(id));
+        Some((payment(newest), payment(before)))
     }
 }
 

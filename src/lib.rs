@@ -13,10 +13,12 @@
 //! A background [`poller`] asks the five methods of the API for each account and currency through the [`client`], under
 //! one request [`budget`], and puts each answer, as [`model`] and [`history`] have it, into a slot of the [`store`].
 //! When a scrape comes, the [`collector`] draws the exposition from what the store holds and is not stale; the
-//! [`server`] never calls the pool. [`demo`] is a simulated pool that speaks the same API.
+//! [`server`] never calls the pool. [`backfill`] draws the same series as they stood on the days before, out of the same
+//! histories. [`demo`] is a simulated pool that speaks the same API.
 
 #![forbid(unsafe_code)]
 
+pub mod backfill;
 pub mod budget;
 pub mod cli;
 pub mod client;

@@ -29,6 +29,7 @@ fn main() -> ExitCode {
             Command::Check { probe, .. } => commands::unless_stopped(commands::check(&flags, probe)).await,
             Command::Once { .. } => commands::unless_stopped(commands::once(&flags)).await,
             Command::Demo { demo, .. } => commands::demo(&flags, &demo).await,
+            Command::Backfill { backfill, .. } => commands::unless_stopped(commands::backfill(&flags, &backfill)).await,
             Command::Health { url, .. } => commands::unless_stopped(commands::health(&flags, url)).await,
         }
     });

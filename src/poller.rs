@@ -26,7 +26,7 @@ use crate::{
     client::{FetchError, PoolClient},
     clock::Clock,
     config::{ApiKey, Cadence, Config, Polling},
-    history::{History, day_start, pool_day},
+    history::{History, Income, Payments, day_start, pool_day},
     model::{Endpoint, PoolStats, Reason, Target, Workers},
     store::{Failure, Slot, Store, TargetSlots},
 };
@@ -37,6 +37,12 @@ const COMPLETE_READ_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Over how long the reads after the pool's midnight are spread.
 const MIDNIGHT_SPREAD: Duration = Duration::from_secs(30);
+
+/// How often a history is asked for that has to be had at once.
+const ATTEMPTS: u32 = 4;
+
+/// How long to wait before the second of them; each further pause is four times as long.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Polls the pool into the store.
 #[derive(Debug)]
@@ -202,6 +208,26 @@ impl Poller {
     /// As [`PoolClient::summary_data`].
     pub async fn probe(&self, target: &Target, key: &ApiKey) -> Result<(), FetchError> {
         self.terms.client.summary_data(target, key).await.map(|_| ())
+    }
+
+    /// Reads a target's histories, all of them, storing nothing. What may pass is tried again: a long reading of many
+    /// accounts must not end at a connection that was cut once.
+    ///
+    /// # Errors
+    ///
+    /// Which of the two could not be read, and why.
+    pub async fn histories(&self, target: &Target, key: &ApiKey) -> Result<(Income, Payments), (Endpoint, FetchError)> {
+        let client = &self.terms.client;
+        let income = async {
+            let today = self.terms.today();
+            let mut income = patiently(|| client.profit_history(target, key, None)).await?;
+            income.read_on(today);
+            Ok(income)
+        };
+        let payments = patiently(|| client.payment_history(target, key, None));
+        tokio::try_join!(async { income.await.map_err(|error| (Endpoint::ProfitHistory, error)) }, async {
+            payments.await.map_err(|error| (Endpoint::PaymentHistory, error))
+        },)
     }
 
     fn jobs(&self) -> Vec<Job> {
@@ -380,6 +406,23 @@ impl Tasks {
     pub async fn end(&mut self) {
         self.tasks.shutdown().await;
     }
+}
+
+/// Asks up to [`ATTEMPTS`] times, as long as it fails in a way that may pass.
+async fn patiently<T, Asking: Future<Output = Result<T, FetchError>>>(
+    ask: impl Fn() -> Asking,
+) -> Result<T, FetchError> {
+    let mut pause = FIRST_PAUSE;
+    for _ in 1..ATTEMPTS {
+        let error = match ask().await {
+            Err(error) if error.may_pass() => error,
+            result => return result,
+        };
+        tracing::warn!(reason = error.reason().as_str(), %error, seconds = pause.as_secs(), "trying again after a pause");
+        tokio::time::sleep(pause).await;
+        pause *= 4;
+    }
+    ask().await
 }
 
 /// Reads a history: on from where it may still change, or completely when it is time for that, or when nothing else

@@ -115,6 +115,20 @@ pub struct Poll {
 }
 
 impl View {
+    /// One target with nothing but its histories, as it stood on a day of the pool: rows of that day and of later ones
+    /// do not count for what is over.
+    pub fn past(
+        target: Target,
+        income: Option<Arc<Income>>,
+        payments: Option<Arc<Payments>>,
+        today: Date,
+        day_utc_offset: Offset,
+    ) -> Self {
+        let (summary, workers) = (None, None);
+        let target = TargetView { target, summary, income, payments, workers, workers_max: 0, polls: Vec::new() };
+        Self { accounts: Vec::new(), targets: vec![target], common: None, process: None, today, day_utc_offset }
+    }
+
     /// What is known, as seen at a moment.
     pub fn take(config: &Config, store: &Store, telemetry: &Telemetry, scope: &Scope, now: Moment) -> Self {
         let wanted = |name: &AccountName| match scope {

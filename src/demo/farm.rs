@@ -10,6 +10,9 @@ use crate::model::Currency;
 /// How often the pool makes its figures anew, in seconds.
 pub const REFRESH: i64 = 300;
 
+/// How many days before its beginning the simulated pool remembers, unless told otherwise.
+pub const DAYS: i32 = 400;
+
 const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
@@ -21,6 +24,8 @@ pub struct Farm {
     pub accounts: Vec<Account>,
     /// When the simulation began, in Unix seconds; incidents are timed from here.
     pub began: i64,
+    /// How many days before that are on the pool's books.
+    pub days: i32,
     seed: u64,
 }
 
@@ -186,7 +191,7 @@ impl Farm {
             let part = |n| format!("{:06x}", hash(seed, [u64::MAX, index, n]) & 0xff_ffff);
             account.key = (0..5).map(part).collect::<Vec<_>>().join("-");
         }
-        Self { accounts, began: now.as_second(), seed }
+        Self { accounts, began: now.as_second(), days: DAYS, seed }
     }
 
     /// Small farms for any number of accounts: each is a name, a key, and how many machines mine BTC for it.
@@ -207,7 +212,7 @@ impl Farm {
             let holdings = vec![Holding { currency: Currency::Btc, machines, salt }];
             Account { name, key, key_valid: true, site: "Almaty", client: "own", holdings }
         });
-        Self { accounts: accounts.collect(), began: now.as_second(), seed }
+        Self { accounts: accounts.collect(), began: now.as_second(), days: DAYS, seed }
     }
 
     /// The account that a key belongs to.

@@ -8,9 +8,6 @@ use crate::{
     model::{Coins, Currency},
 };
 
-/// How many days before its beginning the simulated pool remembers.
-pub const DAYS: i32 = 400;
-
 /// When the simulated pool's day begins.
 pub const DAY_UTC_OFFSET: Offset = Offset::constant(8);
 
@@ -64,7 +61,7 @@ pub fn days(farm: &Farm, holding: &Holding, now: i64) -> Vec<Day> {
         return Vec::new();
     };
     let (began, today) = (pool_day(began, DAY_UTC_OFFSET), pool_day(at, DAY_UTC_OFFSET));
-    let Ok(mut date) = began.checked_sub(DAYS.days()) else { return Vec::new() };
+    let Ok(mut date) = began.checked_sub(farm.days.days()) else { return Vec::new() };
     // One day is missing from the books: a gap, as real books have.
     let missing = began.checked_sub(77.days()).unwrap_or(began);
     let since_midnight = (now + i64::from(DAY_UTC_OFFSET.seconds())).rem_euclid(86_400);

@@ -71,7 +71,7 @@ fn help_names_every_command_and_flag() {
     let (code, help, errors) = run(program(&["--help"]));
     assert_eq!((code, errors.as_str()), (Some(0), ""));
     let words: BTreeSet<_> = help.split_whitespace().collect();
-    for word in ["serve", "check", "once", "demo", "health"] {
+    for word in ["serve", "check", "once", "backfill", "demo", "health"] {
         assert!(words.contains(word), "{word}\n{help}");
         let (code, of_command, _) = run(program(&[word, "--help"]));
         assert_eq!(code, Some(0));

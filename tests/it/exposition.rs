@@ -188,7 +188,7 @@ impl Known {
     }
 }
 
-fn golden(name: &str, found: &str) {
+pub fn golden(name: &str, found: &str) {
     let file: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests/fixtures/golden", name].iter().collect();
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&file, found).unwrap();

@@ -13,6 +13,7 @@
 //! | `serving` | HTTP: negotiation, narrowing, discovery, health, limits |
 //! | `secure` | the web configuration at work: TLS, clients' certificates, users, the rate limit, headers |
 //! | `web_config` | the web configuration: what each file comes to, and every broken rule |
+//! | `backfill` | the past as OpenMetrics: the same as was shown then, to the letter, and how the command ends |
 //! | `demo` | the simulated pool, polled as the real one |
 //! | `docs` | the documentation's tables and examples against the code |
 //!
@@ -22,6 +23,7 @@
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 #![expect(clippy::excessive_precision, reason = "figures stand here as the pool wrote them")]
 
+mod backfill;
 mod client;
 mod commands;
 mod config;
