@@ -114,3 +114,30 @@ fn every_metric_that_the_readme_names_exists() {
     let unknown: Vec<_> = words.filter(|word| word.starts_with("btcpool_") && !known.contains(word)).collect();
     assert_eq!(unknown, [] as [&str; 0]);
 }
+
+/// Words of a text that name metrics, recorded ones included.
+fn metrics_named(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'));
+    let words = words.map(|word| word.trim_matches(':'));
+    words.filter(|word| word.starts_with("btcpool_") || word.contains(":btcpool_")).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_metric_that_the_rules_and_their_documents_name_exists() {
+    let rules = read("deploy/prometheus/rules/income.yml");
+    let recorded = rules.lines().filter_map(|line| line.trim().strip_prefix("- record: "));
+    let recorded: BTreeSet<_> = recorded.map(str::to_owned).collect();
+    let mut known: BTreeSet<_> = CATALOGUE.iter().map(|family| family.name.to_owned()).collect();
+    known.extend(recorded.iter().cloned());
+    let tests = read("deploy/prometheus/tests/income_test.yml");
+    let income = read("docs/income.md");
+    for text in [&rules, &tests, &income, &read("docs/backfill.md")] {
+        let named = metrics_named(text);
+        assert_eq!(named.difference(&known).collect::<Vec<_>>(), [] as [&String; 0]);
+    }
+    // Each of the rules is documented and tested.
+    for text in [&income, &tests] {
+        assert_eq!(recorded.difference(&metrics_named(text)).collect::<Vec<_>>(), [] as [&String; 0]);
+    }
+    assert!(recorded.len() >= 12, "{recorded:?}");
+}

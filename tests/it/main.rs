@@ -14,6 +14,7 @@
 //! | `secure` | the web configuration at work: TLS, clients' certificates, users, the rate limit, headers |
 //! | `web_config` | the web configuration: what each file comes to, and every broken rule |
 //! | `backfill` | the past as OpenMetrics: the same as was shown then, to the letter, and how the command ends |
+//! | `income` | days, sums and payouts: exact, at every offset; the audit on the published samples |
 //! | `demo` | the simulated pool, polled as the real one |
 //! | `docs` | the documentation's tables and examples against the code |
 //!
@@ -32,6 +33,7 @@ mod demo;
 mod docs;
 mod exposition;
 mod harness;
+mod income;
 mod paging;
 mod parser;
 mod polling;
