@@ -5,6 +5,8 @@
 //! | `exposition` | promtool, and the strict parsers of the Python client library, read both formats |
 //! | `scraping` | Prometheus 2 and 3 scrape it, discover its accounts, and answer as the pool does |
 //! | `web_config` | promtool takes and refuses the same web configurations |
+//! | `backfill` | Prometheus on blocks of backfilled history answers as the pool's books do, to the last 1e-8 coin |
+//! | `rules` | promtool checks and tests the recording rules |
 //! | `browser` | a real browser shows the status page and the metrics |
 //!
 //! `programs` starts the programs; `pool` reads the simulated pool's API without the code under test.
@@ -14,10 +16,12 @@
 
 #![expect(clippy::panic, clippy::unwrap_used, reason = "this is how a test fails")]
 
+mod backfill;
 mod browser;
 mod exposition;
 mod pool;
 mod programs;
+mod rules;
 mod scraping;
 mod web_config;
 #[path = "../it/web_files.rs"]

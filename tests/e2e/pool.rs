@@ -113,7 +113,7 @@ impl Said {
     }
 }
 
-fn date(row: &Value) -> Date {
+pub fn date(row: &Value) -> Date {
     text(row, "date").parse().unwrap()
 }
 
@@ -127,9 +127,14 @@ pub fn number(row: &Value, field: &str) -> f64 {
 
 /// The sum of an amount of coins, added up as whole 1e-8 coins, as the books have them.
 pub fn sum<'a>(rows: impl IntoIterator<Item = &'a Value>, field: &str) -> f64 {
+    sum_units(rows, field) as f64 / 1e8
+}
+
+/// The same in 1e-8 coins.
+pub fn sum_units<'a>(rows: impl IntoIterator<Item = &'a Value>, field: &str) -> i64 {
     let units = |row| {
         let (whole, fraction) = text(row, field).split_once('.').unwrap_or((text(row, field), ""));
         format!("{whole}{fraction:0<8}").parse::<i64>().unwrap()
     };
-    rows.into_iter().map(units).sum::<i64>() as f64 / 1e8
+    rows.into_iter().map(units).sum()
 }

@@ -150,7 +150,7 @@ impl Demo {
 }
 
 /// The program under test: the release, which must have been built.
-fn exporter() -> PathBuf {
+pub fn exporter() -> PathBuf {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
     let target = || std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| OsString::from("target"));
     let program = match std::env::var_os("BTCPOOL_EXPORTER_BIN") {
@@ -176,13 +176,21 @@ pub struct Prometheus {
 impl Prometheus {
     /// Starts one with the given `scrape_configs`.
     pub async fn start(program: &Path, scrape_configs: &str) -> Self {
+        Self::start_on(program, None, scrape_configs).await
+    }
+
+    /// Starts one on data that is there already.
+    pub async fn start_on(program: &Path, data: Option<&Path>, scrape_configs: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let (config, data) = (directory.path().join("prometheus.yml"), directory.path().join("data"));
+        let config = directory.path().join("prometheus.yml");
+        let data = data.map_or_else(|| directory.path().join("data"), Path::to_owned);
         let text = format!("global: {{ scrape_interval: 1s, scrape_timeout: 1s }}\nscrape_configs:\n{scrape_configs}");
         std::fs::write(&config, text).unwrap();
         let mut command = Command::new(program);
         command.arg(format!("--config.file={}", config.display()));
         command.arg(format!("--storage.tsdb.path={}", data.display()));
+        // By default what is older than 15 days is dropped.
+        command.arg("--storage.tsdb.retention.time=100y");
         command.arg("--web.listen-address=127.0.0.1:0");
         let mut process = Background::start(command, directory.path().join("output"));
         // Its first such line names the port 0 that it was given, under another message.

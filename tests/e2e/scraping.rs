@@ -15,12 +15,12 @@ use crate::{
 };
 
 /// The machine's own Prometheus.
-fn prometheus() -> PathBuf {
+pub fn prometheus() -> PathBuf {
     PathBuf::from("prometheus")
 }
 
 /// One of version 3, which is stricter with what it scrapes.
-fn prometheus_3() -> PathBuf {
+pub fn prometheus_3() -> PathBuf {
     let Some(program) = std::env::var_os("PROMETHEUS3_BIN") else {
         panic!("PROMETHEUS3_BIN must name the program of a Prometheus 3; tests/run fetches one");
     };
