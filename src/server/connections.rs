@@ -29,7 +29,7 @@ use hyper_util::{
     server::graceful::GracefulConnection,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
@@ -135,7 +135,7 @@ impl Server {
             return self.speak(stream, Protocol::Http1, &activity, &shutdown).await;
         };
         let accepted = tokio::select! {
-            accepted = TlsAcceptor::from(config).accept(stream) => accepted,
+            accepted = TlsAcceptor::from(config).accept(stream).into_fallible() => accepted,
             _ = activity.overdue() => return,
             () = activity.evicted.cancelled() => return,
             () = shutdown.cancelled() => return,
@@ -148,7 +148,15 @@ impl Server {
                 };
                 self.speak(stream, protocol, &activity, &shutdown).await;
             }
-            Err(error) => tracing::debug!(%error, "a client did not get through the TLS handshake"),
+            Err((error, stream)) => {
+                tracing::debug!(%error, "a client did not get through the TLS handshake");
+                tokio::select! {
+                    () = hear_out(stream) => {}
+                    _ = activity.overdue() => {}
+                    () = activity.evicted.cancelled() => {}
+                    () = shutdown.cancelled() => {}
+                }
+            }
         }
     }
 
@@ -186,6 +194,14 @@ impl Server {
             }
         }
     }
+}
+
+/// Waits until a client that was told to go has gone. Closed with something left unread, a connection is reset, and the
+/// client may never read why it was turned away.
+async fn hear_out(mut stream: TcpStream) {
+    let _ = stream.shutdown().await;
+    let mut unread = [0; 4096];
+    while let Ok(1..) = stream.read(&mut unread).await {}
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
