@@ -8,6 +8,9 @@ use url::Url;
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How often is asked where the answer is lost.
+const ATTEMPTS: u32 = 5;
+
 /// Which exporter is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whose {
@@ -28,10 +31,17 @@ pub async fn ask(url: Url, whose: Whose) -> Result<(), String> {
     let builder = super::http(&url).no_proxy().timeout(TIMEOUT);
     let own = whose == Whose::Own;
     let client = builder.tls_danger_accept_invalid_certs(own).build();
-    let response = match client.map_err(|error| super::innermost(&error, None))?.get(url).send().await {
-        Ok(response) => response,
-        Err(error) if own && asks_for_certificate(&error) => return Ok(()),
-        Err(error) => return Err(super::innermost(&error, None)),
+    let client = client.map_err(|error| super::innermost(&error, None))?;
+    let mut attempts = 1..ATTEMPTS;
+    let response = loop {
+        match client.get(url.clone()).send().await {
+            Ok(response) => break response,
+            Err(error) if own && asks_for_certificate(&error) => return Ok(()),
+            // In TLS 1.3 a connection stands before the server refuses it. When the refusal overtakes the request, all that
+            // is told here is that the connection was closed.
+            Err(error) if own && !error.is_connect() && !error.is_timeout() && attempts.next().is_some() => {}
+            Err(error) => return Err(super::innermost(&error, None)),
+        }
     };
     match response.status() {
         status if status.is_success() => Ok(()),
