@@ -4,6 +4,9 @@
 //! |---|---|
 //! | `exposition` | promtool, and the strict parsers of the Python client library, read both formats |
 //! | `scraping` | Prometheus 2 and 3 scrape it, discover its accounts, and answer as the pool does |
+//! | `secure` | curl and Prometheus get in through TLS, client certificates and passwords, and others do not; rotation |
+//! | `reloading` | a hundred reloads, good and bad, while clients scrape |
+//! | `scaling` | shards, pairs of Prometheis, discovery divided by hashes: each account exactly once |
 //! | `web_config` | promtool takes and refuses the same web configurations |
 //! | `backfill` | Prometheus on blocks of backfilled history answers as the pool's books do, to the last 1e-8 coin |
 //! | `rules` | promtool checks and tests the recording rules |
@@ -19,10 +22,15 @@
 mod backfill;
 mod browser;
 mod exposition;
+#[path = "../it/parser.rs"]
+mod parser;
 mod pool;
 mod programs;
+mod reloading;
 mod rules;
+mod scaling;
 mod scraping;
+mod secure;
 mod web_config;
 #[path = "../it/web_files.rs"]
 mod web_files;

@@ -2,17 +2,30 @@
 
 use std::{
     ffi::OsString,
+    fmt::Display,
     fs::File,
     io::{Read, Write as _},
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
 
+use btcpool_exporter::{
+    clock::Clock,
+    demo::{Farm, SimulatedPool},
+    server,
+};
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 /// The longest that anything is waited for.
@@ -71,9 +84,14 @@ impl Background {
 
 /// An HTTP client that goes straight to where it is sent.
 pub fn http() -> reqwest::Client {
+    http_builder().timeout(Duration::from_secs(10)).build().unwrap()
+}
+
+/// The same, before it is built.
+pub fn http_builder() -> reqwest::ClientBuilder {
     // Fails where another test was first, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().unwrap()
+    reqwest::Client::builder().no_proxy()
 }
 
 /// The exporter with its simulated pool, as `demo` runs them.
@@ -113,11 +131,8 @@ impl Demo {
     /// Starts it, and waits until everything was polled once.
     pub async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let mut command = Command::new(exporter());
+        let mut command = exporter_command();
         command.args(["demo", "--speed", "0", "--seed", &SEED.to_string(), "--web.listen-address", "127.0.0.1:0"]);
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("BTCPOOL")) {
-            command.env_remove(name);
-        }
         let mut process = Background::start(command, directory.path().join("output"));
         let pool_url = process.until_says("answers at ").await.parse().unwrap();
         let metrics = process.until_says("  metrics      ").await;
@@ -147,6 +162,191 @@ impl Demo {
         assert_eq!(response.headers()[CONTENT_TYPE], format.announced);
         response.text().await.unwrap()
     }
+}
+
+/// Looks again and again until there is something to be seen; `state` tells how things stand when it never comes.
+pub async fn until<T, S: Display>(
+    what: &str,
+    mut look: impl AsyncFnMut() -> Option<T>,
+    state: impl FnOnce() -> S,
+) -> T {
+    let begin = Instant::now();
+    loop {
+        if let Some(seen) = look().await {
+            return seen;
+        }
+        assert!(begin.elapsed() < PATIENCE, "{what} never came:\n{}", state());
+        tokio::time::sleep(LOOK_AGAIN / 5).await;
+    }
+}
+
+/// A simulated pool of accounts with a few machines each, whose time stands still long ago: no day begins in the middle
+/// of a test, and what it says once it says always. It runs on a thread of its own, so that a test that waits for a
+/// program does not hold it up, and ends when this is dropped.
+pub struct Pool {
+    pub base_url: String,
+    shutdown: CancellationToken,
+}
+
+impl Pool {
+    /// Accounts are a name, which has [`key`], and how many machines mine BTC.
+    pub fn start(accounts: &[(&str, usize)]) -> Self {
+        let noon = "2024-05-05T04:00:00Z".parse().unwrap();
+        let accounts = accounts.iter().map(|&(name, machines)| (name.to_owned(), key(name), machines));
+        let pool = SimulatedPool::of(Farm::of(SEED, noon, accounts), Clock::simulated(noon, 0.0));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let base_url = pool.base_url(listener.local_addr().unwrap());
+        let shutdown = CancellationToken::new();
+        let end = shutdown.clone();
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async move {
+                server::serve(tokio::net::TcpListener::from_std(listener).unwrap(), pool.router(), end).await;
+            });
+        });
+        Self { base_url, shutdown }
+    }
+
+    /// The beginning of a configuration that asks this pool, every second unless it is about history.
+    pub fn configuration(&self) -> String {
+        format!(
+            "api: {{ base_url: \"{}\", concurrency: 8, requests_per_second: 1000, timeout: 60s }}\n\
+             polling:\n  live: {{ interval: 1s, stale_after: 1h }}\n  history: {{ interval: 1h, stale_after: 2h }}\n",
+            self.base_url
+        )
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+/// The key of an account of [`Pool`]; made up.
+pub fn key(account: &str) -> String {
+    account.bytes().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join("-")
+}
+
+/// Clients that ask again and again, until they are stopped. What goes wrong with one of them ends the test.
+#[derive(Default)]
+pub struct Clients {
+    stop: CancellationToken,
+    turns: Vec<Arc<AtomicUsize>>,
+    tasks: JoinSet<()>,
+}
+
+/// One client's turns.
+pub struct Turns {
+    stop: CancellationToken,
+    begun: Arc<AtomicUsize>,
+}
+
+impl Clients {
+    pub fn spawn<F: Future<Output = ()> + Send + 'static>(&mut self, client: impl FnOnce(Turns) -> F) {
+        let begun = Arc::<AtomicUsize>::default();
+        self.turns.push(begun.clone());
+        self.tasks.spawn(client(Turns { stop: self.stop.clone(), begun }));
+    }
+
+    /// Waits until each of them has taken a whole turn that began after now.
+    pub async fn have_a_turn(&mut self) {
+        let begun =
+            |turns: &[Arc<AtomicUsize>]| turns.iter().map(|turn| turn.load(Ordering::SeqCst)).collect::<Vec<_>>();
+        let before = begun(&self.turns);
+        let had_it = async || {
+            if let Some(ended) = self.tasks.try_join_next() {
+                ended.unwrap();
+            }
+            // One turn may have been under way.
+            before.iter().zip(begun(&self.turns)).all(|(before, now)| now >= before + 2).then_some(())
+        };
+        until("every client's turn", had_it, || "").await;
+    }
+
+    /// Lets them finish.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.unwrap();
+        }
+    }
+}
+
+impl Turns {
+    /// Whether there is another turn, after a breath.
+    pub async fn next(&mut self) -> bool {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        !self.stop.is_cancelled()
+    }
+}
+
+/// The exporter as a process of its own.
+pub struct Exporter {
+    /// Where it listens.
+    pub address: SocketAddr,
+    process: Background,
+    _directory: TempDir,
+}
+
+impl Exporter {
+    /// Starts it anywhere on this machine, and waits until it listens.
+    pub async fn start(flags: &[&str]) -> Self {
+        Self::start_at("127.0.0.1:0", flags, &[]).await
+    }
+
+    /// The same at an address, and with variables in its environment.
+    pub async fn start_at(address: &str, flags: &[&str], environment: &[(&str, &str)]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = exporter_command();
+        command.args(["--web.listen-address", address]).args(flags).envs(environment.iter().copied());
+        let mut process = Background::start(command, directory.path().join("log"));
+        let address = process.until_says("message=listening address=").await.parse().unwrap();
+        Self { address, process, _directory: directory }
+    }
+
+    /// Its log as far as it was written.
+    pub fn log(&self) -> String {
+        self.process.output()
+    }
+
+    /// How many lines of the log hold a text.
+    pub fn said(&self, text: &str) -> usize {
+        self.log().lines().filter(|line| line.contains(text)).count()
+    }
+
+    /// Waits until as many lines of the log hold a text.
+    pub async fn until_said(&self, text: &str, times: usize) {
+        until(text, async || (self.said(text) >= times).then_some(()), || self.log()).await;
+    }
+
+    pub fn signal(&self, name: &str) {
+        let mut kill = Command::new("kill");
+        kill.args(["-s", name, &self.process.process.0.id().to_string()]);
+        assert!(run(kill, "").status.success());
+    }
+
+    /// Ends it without a warning, and waits until it has ended.
+    pub fn kill(&mut self) {
+        self.process.process.0.kill().unwrap();
+        self.process.process.0.wait().unwrap();
+    }
+
+    /// Where a path is, for a client that speaks in the open.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+}
+
+/// A command that runs the program under test, with nothing of this process' environment that it would read.
+pub fn exporter_command() -> Command {
+    let mut command = Command::new(exporter());
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("BTCPOOL")) {
+        command.env_remove(name);
+    }
+    command
 }
 
 /// The program under test: the release, which must have been built.

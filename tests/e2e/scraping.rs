@@ -48,7 +48,7 @@ async fn prometheus_3_discovers_each_account_as_a_target() {
 }
 
 /// The series that PromQL gives, without the labels that Prometheus adds by itself.
-fn series(answer: &Value) -> Series {
+pub fn series(answer: &Value) -> Series {
     let mut series = Series::new();
     for result in answer["result"].as_array().unwrap() {
         let mut labels: Labels = serde_json::from_value(result["metric"].clone()).unwrap();
@@ -60,7 +60,7 @@ fn series(answer: &Value) -> Series {
     series
 }
 
-async fn query(prometheus: &Prometheus, promql: &str) -> Series {
+pub async fn query(prometheus: &Prometheus, promql: &str) -> Series {
     series(&prometheus.ask("/api/v1/query", &[("query", promql)]).await.unwrap())
 }
 
