@@ -47,6 +47,8 @@ struct State {
     config_error: Option<String>,
     /// Why the web configuration that the files hold now is not in use.
     web_error: Option<String>,
+    /// Whether someone asked for a reload that nothing but `web_error` stood in the way of.
+    waits_for_web: bool,
 }
 
 /// Why a configuration was not taken up; the one in use stays.
@@ -83,7 +85,7 @@ impl Reloader {
         clock: Clock,
         watched: Option<Sources>,
     ) -> Self {
-        let state = State { watched, config_error: None, web_error: None };
+        let state = State { watched, config_error: None, web_error: None, waits_for_web: false };
         Self { load: Arc::new(load), web, reloads, telemetry, clock, state: Arc::new(Mutex::new(state)) }
     }
 
@@ -95,12 +97,19 @@ impl Reloader {
     /// [`ReloadError`].
     pub async fn reload(&self) -> Result<(), ReloadError> {
         let mut state = self.state.lock().await;
-        let result = self.take_up(&mut state).await;
+        self.as_asked(&mut state).await
+    }
+
+    async fn as_asked(&self, state: &mut State) -> Result<(), ReloadError> {
+        let result = self.take_up(state).await;
         match &result {
-            Ok(()) => self.taken_up(&mut state, "the configuration was loaded anew"),
+            Ok(()) => self.taken_up(state, "the configuration was loaded anew"),
             Err(error) => {
                 tracing::error!(%error, "the configuration was not taken up; the one before stays in use");
-                state.config_error = Some(error.to_string());
+                let error = Some(error.to_string());
+                // What only the web configuration stands in the way of is done when that is mended, which is watched.
+                state.waits_for_web = error == state.web_error;
+                state.config_error = error.filter(|_| !state.waits_for_web);
                 self.telemetry.reloaded(None);
             }
         }
@@ -110,8 +119,11 @@ impl Reloader {
     async fn take_up(&self, state: &mut State) -> Result<(), ReloadError> {
         let (load, web) = (self.load.clone(), self.web.clone());
         // Files may be slow to read.
-        let read = spawn_blocking(move || Ok::<_, ConfigError>((load()?, web.read_anew()?)));
-        let (config, terms) = read.await.map_err(|_| ReloadError::Unread)??;
+        let read = spawn_blocking(move || (load(), web.read_anew())).await;
+        let (config, terms) = read.map_err(|_| ReloadError::Unread)?;
+        // Whose fault it is, is noted where it is mended: the watch over the web configuration knows of its own only.
+        state.web_error = terms.as_ref().err().map(ToString::to_string);
+        let (config, terms) = (config?, terms?);
         let sources = config.sources.clone();
         let (reply, replied) = oneshot::channel();
         self.reloads.send((config, reply)).await.map_err(|_| ReloadError::Stopping)?;
@@ -122,7 +134,7 @@ impl Reloader {
         if let Some(watched) = &mut state.watched {
             *watched = sources;
         }
-        (state.config_error, state.web_error) = (None, None);
+        (state.config_error, state.web_error, state.waits_for_web) = (None, None, false);
         Ok(())
     }
 
@@ -149,10 +161,15 @@ impl Reloader {
             // Unchanged, or as it was before someone broke it.
             Ok(None) if state.web_error.is_none() => {}
             Ok(terms) => {
+                state.web_error = None;
+                if std::mem::take(&mut state.waits_for_web) {
+                    // What comes of it is said there.
+                    let _ = self.as_asked(state).await;
+                    return;
+                }
                 if let Some(terms) = terms {
                     self.serve_on(terms);
                 }
-                state.web_error = None;
                 self.taken_up(state, "the web configuration was loaded anew");
             }
             Err(error) => {
@@ -178,7 +195,7 @@ impl Reloader {
             Ok(()) => self.taken_up(state, "the configuration has changed, and was loaded anew"),
             Err(error) => {
                 let error = error.to_string();
-                if state.config_error.as_ref() != Some(&error) {
+                if state.config_error.as_ref() != Some(&error) && state.web_error.as_ref() != Some(&error) {
                     tracing::error!(error, "the configuration has changed, and was not taken up");
                     self.telemetry.reloaded(None);
                     state.config_error = Some(error);

@@ -155,15 +155,17 @@ impl Running {
         Self::start_with(exporter, move || Ok(again.clone())).await
     }
 
-    /// Starts on the terms of a web configuration, and has it watch the files of both.
+    /// Starts on the terms of a web configuration, whose files it watches; those of the configuration where `watch` says
+    /// so.
     pub async fn start_watching(
         config: Config,
         load: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
         web: &std::path::Path,
+        watch: bool,
     ) -> Self {
         let mut exporter = Exporter::new(config, Clock::system()).unwrap();
         exporter.web = Arc::new(Web::load(Some(web)).unwrap_or_else(|error| panic!("{error}")));
-        Self::run(exporter, load, true).await
+        Self::run(exporter, load, watch).await
     }
 
     async fn start_with(

@@ -288,11 +288,11 @@ async fn a_pause_outlasts_a_change_of_the_budget() {
     assert!(summary.1 - first.1 > Duration::from_millis(3900), "{:?}", summary.1 - first.1);
 }
 
-/// An exporter of a configuration's file, which it watches, on the terms of a web configuration's file.
-async fn watching(directory: &std::path::Path) -> Running {
+/// An exporter of a configuration's file, which it may watch, on the terms of a web configuration's file.
+async fn watching(directory: &std::path::Path, watch: bool) -> Running {
     let (file, web) = (directory.join("config.yml"), directory.join("web.yml"));
     let load = move || Config::load(Some(&file), [], &Overrides::default());
-    let running = Running::start_watching(load().unwrap(), load, &web).await;
+    let running = Running::start_watching(load().unwrap(), load, &web, watch).await;
     running.until("/-/ready", |status, _| status == 200).await;
     running
 }
@@ -354,7 +354,7 @@ async fn files_that_change_are_taken_up_by_themselves() {
     write("key", "1-1-1\n");
     write("web.yml", "");
     config("");
-    let running = watching(directory.path()).await;
+    let running = watching(directory.path(), true).await;
     let has = async |line: &str| {
         running.until("/metrics", |_, text| text.lines().any(|found| found == line)).await;
     };
@@ -384,7 +384,7 @@ async fn the_web_configuration_is_taken_up_when_it_changes() {
     let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
     write("config.yml", &format!("api: {{ base_url: \"{}\" }}\n", pool.base_url()));
     write("web.yml", "");
-    let running = watching(directory.path()).await;
+    let running = watching(directory.path(), false).await;
     let frame = async || {
         let response = harness::http().get(format!("{}/metrics", running.url)).send().await.unwrap();
         response.headers()["x-frame-options"].to_str().unwrap().to_owned()
@@ -403,12 +403,15 @@ async fn the_web_configuration_is_taken_up_when_it_changes() {
     write("web.yml", &header("nonsense"));
     running.until("/metrics", |_, text| text.contains(&format!("{SUCCESSFUL} 0\n"))).await;
     assert_eq!(frame().await, "sameorigin");
-    // A reload of the other configuration does not hide it: both are asked for.
+    // A reload of the other configuration does not hide it: both are asked for, and both are taken up once this is mended.
+    let account = format!("accounts: {{ farm: {{ api_key: {KEY} }} }}\n");
+    write("config.yml", &format!("api: {{ base_url: \"{}\" }}\n{account}", pool.base_url()));
     let error = running.reload().await.unwrap_err().to_string();
     assert!(error.contains("web.yml:1:") && error.contains("\"nonsense\" is not deny or sameorigin"), "{error}");
     // Even as it was before.
     write("web.yml", &header("sameorigin"));
-    running.until("/metrics", |_, text| text.contains(&format!("{SUCCESSFUL} 1\n"))).await;
+    let text = running.until("/metrics", |_, text| text.contains(&format!("{SUCCESSFUL} 1\n"))).await;
+    assert!(text.contains("btcpool_account_info{account=\"farm\"} 1\n"), "{text}");
     write("web.yml", &header("deny"));
     until("deny").await;
     running.stop().await.unwrap();
