@@ -125,7 +125,14 @@ impl Exporter {
             let reload = reloader.map(|reloader| -> server::Reload {
                 Box::new(move || {
                     let reloader = reloader.clone();
-                    Box::pin(async move { reloader.reload().await.map_err(|error| error.to_string()) })
+                    // To its end, whether or not whoever asked waits for it.
+                    let reloading = tokio::spawn(async move { reloader.reload().await });
+                    Box::pin(async move {
+                        match reloading.await {
+                            Ok(result) => result.map_err(|error| error.to_string()),
+                            Err(_) => Err("it was broken off".to_owned()),
+                        }
+                    })
                 })
             });
             App::new(self.config.clone(), self.store.clone(), self.telemetry.clone(), self.clock, reload)

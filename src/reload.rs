@@ -51,6 +51,16 @@ struct State {
     waits_for_web: bool,
 }
 
+impl State {
+    /// Says what is wrong with the web configuration where something else is to be said of the other one, unless it was
+    /// said `before`.
+    fn say_what_is_behind(&self, said: Option<&String>, before: Option<&String>) {
+        if let Some(error) = self.web_error.as_ref().filter(|&error| Some(error) != said && Some(error) != before) {
+            tracing::error!(error, "the web configuration was not taken up either; the one before stays in use");
+        }
+    }
+}
+
 /// Why a configuration was not taken up; the one in use stays.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
@@ -101,12 +111,14 @@ impl Reloader {
     }
 
     async fn as_asked(&self, state: &mut State) -> Result<(), ReloadError> {
+        let before = state.web_error.clone();
         let result = self.take_up(state).await;
         match &result {
             Ok(()) => self.taken_up(state, "the configuration was loaded anew"),
             Err(error) => {
                 tracing::error!(%error, "the configuration was not taken up; the one before stays in use");
                 let error = Some(error.to_string());
+                state.say_what_is_behind(error.as_ref(), before.as_ref());
                 // What only the web configuration stands in the way of is done when that is mended, which is watched.
                 state.waits_for_web = error == state.web_error;
                 state.config_error = error.filter(|_| !state.waits_for_web);
@@ -191,15 +203,20 @@ impl Reloader {
         if !changed && state.config_error.is_none() {
             return;
         }
+        let before = state.web_error.clone();
         match self.take_up(state).await {
             Ok(()) => self.taken_up(state, "the configuration has changed, and was loaded anew"),
             Err(error) => {
-                let error = error.to_string();
-                if state.config_error.as_ref() != Some(&error) && state.web_error.as_ref() != Some(&error) {
+                let error = Some(error.to_string());
+                state.say_what_is_behind(error.as_ref(), before.as_ref());
+                state.waits_for_web = error == state.web_error;
+                let said = if state.waits_for_web { &before } else { &state.config_error };
+                if *said != error {
+                    let error = error.as_deref();
                     tracing::error!(error, "the configuration has changed, and was not taken up");
                     self.telemetry.reloaded(None);
-                    state.config_error = Some(error);
                 }
+                state.config_error = error.filter(|_| !state.waits_for_web);
             }
         }
     }

@@ -20,14 +20,17 @@ use std::{
 use axum::{
     Router,
     body::Body,
-    extract::{RawQuery, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header},
+    extract::{Extension, RawQuery, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, header},
     middleware::Next,
     response::IntoResponse as _,
     routing::{get, post},
 };
 use futures_util::future::BoxFuture;
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{
+    net::TcpListener,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 use tokio_util::sync::CancellationToken;
 use tower_http::compression::CompressionLayer;
 
@@ -171,31 +174,45 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
 
 /// Lets only so many requests be answered at a time. A request counts until its answer is handed over: whatever lies in
 /// an answer's extensions is held so long.
-async fn limit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response<Body> {
+async fn limit(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response<Body> {
     let place = match app.places.clone().map(Semaphore::try_acquire_owned) {
         Some(Err(_)) => {
             let message = "As many requests as --web.max-requests allows are being answered; try again.\n";
             return text(StatusCode::SERVICE_UNAVAILABLE, message);
         }
-        Some(Ok(place)) => Some(Arc::new(place)),
+        Some(Ok(place)) => Some(Place(Arc::new(place))),
         None => None,
     };
+    // What goes on in another thread goes on when the client has left, and holds the place as long.
+    request.extensions_mut().insert(place.clone());
     let mut response = next.run(request).await;
-    if let Some(place) = place {
-        response.extensions_mut().insert(place);
-    }
+    response.extensions_mut().insert(place);
     response
 }
 
-async fn metrics(State(app): State<Arc<App>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response<Body> {
+/// A place among the requests that are answered; `None` where any number may be.
+type Placed = Option<Place>;
+
+#[derive(Clone)]
+struct Place(#[expect(dead_code, reason = "held for its drop")] Arc<OwnedSemaphorePermit>);
+
+async fn metrics(
+    State(app): State<Arc<App>>,
+    Extension(place): Extension<Placed>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response<Body> {
     let shown = app.shown();
     let Ok(scope) = scope(&shown.config, query.as_deref().unwrap_or_default()) else {
         return text(StatusCode::NOT_FOUND, "No such account is configured here.\n");
     };
     let format = negotiation::format(&headers);
     // Tens of milliseconds with ten thousand workers: not for a thread that has connections to look after.
-    let rendered = tokio::task::spawn_blocking(move || collector::render(app.view(&shown, &scope), format)).await;
-    match rendered {
+    let rendering = tokio::task::spawn_blocking(move || {
+        let _place = place;
+        collector::render(app.view(&shown, &scope), format)
+    });
+    match rendering.await {
         Ok(Ok(exposition)) => ([(header::CONTENT_TYPE, format.content_type())], exposition).into_response(),
         _ => text(StatusCode::INTERNAL_SERVER_ERROR, "The exposition could not be written.\n"),
     }
@@ -239,10 +256,9 @@ async fn ready(State(app): State<Arc<App>>) -> Response<Body> {
 }
 
 /// HTTP service discovery: a target for each account, so that Prometheus can spread and relabel them.
-async fn discovery(State(app): State<Arc<App>>, headers: HeaderMap) -> Response<Body> {
+async fn discovery(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Response<Body> {
     let address = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let Some(host) = host.filter(|host| !host.is_empty() && host.chars().all(address)) else {
+    let Some(host) = asked(&uri, &headers).filter(|host| !host.is_empty() && host.chars().all(address)) else {
         return text(StatusCode::BAD_REQUEST, "The Host header does not name an address.\n");
     };
     let config = app.shown().config;
@@ -258,14 +274,20 @@ async fn discovery(State(app): State<Arc<App>>, headers: HeaderMap) -> Response<
 }
 
 /// Takes up the configuration anew, for whoever may.
-async fn reload(State(app): State<Arc<App>>, headers: HeaderMap) -> Response<Body> {
+async fn reload(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Response<Body> {
     let Some(reload) = &app.reload else {
         let message = "Reloading over HTTP is off: start with --web.enable-lifecycle, or send SIGHUP.\n";
         return text(StatusCode::FORBIDDEN, message);
     };
-    // A browser says so when another site's page has it ask.
+    // A browser says so when another site's page has it ask; over plain HTTP only by the origin.
     let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
-    if site.is_some_and(|site| site != b"same-origin" && site != b"none") {
+    let origin = headers.get(header::ORIGIN).map(|origin| {
+        let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+        origin.map(|(_, address)| address)
+    });
+    let own = asked(&uri, &headers);
+    if site.is_some_and(|site| site != b"same-origin" && site != b"none") || origin.is_some_and(|origin| origin != own)
+    {
         return text(StatusCode::FORBIDDEN, "Another site's page may not do this.\n");
     }
     match reload().await {
@@ -275,6 +297,12 @@ async fn reload(State(app): State<Arc<App>>, headers: HeaderMap) -> Response<Bod
             text(StatusCode::INTERNAL_SERVER_ERROR, message)
         }
     }
+}
+
+/// The address that a client asked: HTTP/2 has it in the request itself.
+fn asked<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
+    let host = || headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    uri.authority().map(|authority| authority.as_str()).or_else(host)
 }
 
 fn text(status: StatusCode, message: impl Into<Body>) -> Response<Body> {

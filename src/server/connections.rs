@@ -271,8 +271,16 @@ impl Connections {
     fn make_room(&self) {
         let open = self.open();
         let waiting = open.by_number.values().filter(|activity| !activity.evicted.is_cancelled());
-        let longest = waiting.filter_map(|activity| Some((activity.waiting()?, activity)));
-        if let Some((_, activity)) = longest.min_by_key(|&(waiting, _)| waiting) {
+        let waiting: Vec<_> = waiting.collect();
+        let longest = waiting.iter().filter_map(|activity| Some((activity.waiting()?, activity)));
+        let longest = longest.min_by_key(|&(waiting, _)| waiting).map(|(_, activity)| activity);
+        // Where nobody waits, the oldest answer goes that should long have been taken.
+        let slowest = || {
+            let answers = waiting.iter().filter_map(|activity| Some((activity.doing().oldest()?, activity)));
+            let slow = answers.filter(|(began, _)| began.elapsed() > self.limits.header);
+            slow.min_by_key(|&(began, _)| began).map(|(_, activity)| activity)
+        };
+        if let Some(activity) = longest.or_else(slowest) {
             activity.evicted.cancel();
         }
     }
@@ -416,8 +424,13 @@ impl Doing {
         }
     }
 
+    /// When the oldest request came whose answer is not written out.
+    fn oldest(&self) -> Option<Instant> {
+        self.requests.values().copied().chain(self.unwritten).min()
+    }
+
     fn deadline(&self, limits: Limits) -> (Instant, Overdue) {
-        match (self.requests.values().copied().chain(self.unwritten).min(), self.between) {
+        match (self.oldest(), self.between) {
             (Some(oldest), _) => (oldest + limits.answer, Overdue::Answer),
             (None, Between::First | Between::Header) => (self.since + limits.header, Overdue::Header),
             (None, Between::Rest) => (self.since + limits.rest, Overdue::Rest),

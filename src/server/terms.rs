@@ -17,7 +17,7 @@ use rustls::ServerConfig;
 
 use super::{
     harden, text, tls,
-    users::Users,
+    users::{Admission, Users},
     web_config::{RateLimit, WebConfig},
 };
 use crate::config::{ConfigError, sources::Sources};
@@ -138,8 +138,13 @@ impl Terms {
             return Some(harden(text(StatusCode::TOO_MANY_REQUESTS, message)));
         }
         let users = self.users.as_ref()?;
-        if users.admit(headers.get(header::AUTHORIZATION)).await {
-            return None;
+        match users.admit(headers.get(header::AUTHORIZATION)).await {
+            Admission::Granted => return None,
+            Admission::Refused => {}
+            Admission::Busy => {
+                let message = "Too many passwords wait to be looked at; try again.\n";
+                return Some(harden(text(StatusCode::SERVICE_UNAVAILABLE, message)));
+            }
         }
         let message = "A user's name and password are needed, as the web configuration has them.\n";
         let mut refusal = harden(text(StatusCode::UNAUTHORIZED, message));

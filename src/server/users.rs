@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
     hash::{BuildHasher as _, RandomState},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use axum::http::HeaderValue;
@@ -19,13 +19,16 @@ use super::web_config::BcryptHash;
 /// How many names with their passwords are remembered: each that is not costs tens of milliseconds.
 const REMEMBERED: usize = 64;
 
+/// How many passwords may wait for their turn, the one that has it included.
+const QUEUE: usize = 32;
+
 /// bcrypt looks at no more of a password than this, in bytes.
 const BCRYPT_BYTES: usize = 72;
 
 /// Names, and the hashes of their passwords.
 pub struct Users {
     /// Not empty. Shared with the thread that computes.
-    hashes: BTreeMap<String, std::sync::Arc<BcryptHash>>,
+    hashes: BTreeMap<String, Arc<BcryptHash>>,
     /// Names and passwords that were right: their tags under `secret`, the oldest first.
     right: Mutex<VecDeque<hmac::Tag>>,
     /// Of this process and these users only, so that a tag tells nothing and fits nothing else.
@@ -33,7 +36,20 @@ pub struct Users {
     /// Decides whose hash stands in for an unknown name's.
     stand_in: RandomState,
     /// One password is looked at at a time: whoever guesses many shall not have the whole machine.
-    turn: Semaphore,
+    turn: Arc<Semaphore>,
+    /// How many may wait for that.
+    queue: Semaphore,
+}
+
+/// Whether a request may be answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// It comes from a user.
+    Granted,
+    /// It does not.
+    Refused,
+    /// Too many passwords wait to be looked at.
+    Busy,
 }
 
 impl fmt::Debug for Users {
@@ -52,32 +68,38 @@ impl Users {
             right: Mutex::default(),
             secret,
             stand_in: RandomState::new(),
-            turn: Semaphore::new(1),
+            turn: Arc::new(Semaphore::new(1)),
+            queue: Semaphore::new(QUEUE),
         })
     }
 
     /// Whether a request with this `Authorization` header may be answered.
-    pub async fn admit(&self, authorization: Option<&HeaderValue>) -> bool {
-        let Some((name, password)) = authorization.and_then(credentials) else { return false };
+    pub async fn admit(&self, authorization: Option<&HeaderValue>) -> Admission {
+        let Some((name, password)) = authorization.and_then(credentials) else { return Admission::Refused };
         let tag = self.tag(&name, &password);
         if self.remembers(&tag) {
-            return true;
+            return Admission::Granted;
         }
         let known = self.hashes.contains_key(&name);
-        let Some(hash) = self.hash(&name) else { return false };
+        let Some(hash) = self.hash(&name) else { return Admission::Refused };
+        let Ok(_place) = self.queue.try_acquire() else { return Admission::Busy };
         // Nobody closes the semaphore.
-        let Ok(_turn) = self.turn.acquire().await else { return false };
-        let computed = tokio::task::spawn_blocking(move || matches(&hash, &password)).await;
-        let right = known & matches!(computed, Ok(true));
-        if right {
-            self.remember(tag);
+        let Ok(turn) = self.turn.clone().acquire_owned().await else { return Admission::Busy };
+        // The turn goes along: a client that leaves does not stop what was begun for it.
+        let computing = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            matches(&hash, &password)
+        });
+        if !(known & matches!(computing.await, Ok(true))) {
+            return Admission::Refused;
         }
-        right
+        self.remember(tag);
+        Admission::Granted
     }
 
     /// A name's hash; for an unknown name another's, always the same one, so that the time that its cost takes tells
     /// nobody which names there are.
-    fn hash(&self, name: &str) -> Option<std::sync::Arc<BcryptHash>> {
+    fn hash(&self, name: &str) -> Option<Arc<BcryptHash>> {
         let number = usize::try_from(self.stand_in.hash_one(name) % self.hashes.len() as u64).unwrap_or(0);
         let stand_in = self.hashes.values().nth(number);
         self.hashes.get(name).or(stand_in).cloned()
@@ -129,4 +151,51 @@ fn matches(hash: &BcryptHash, password: &SecretBox<Vec<u8>>) -> bool {
     let computed = bcrypt::bcrypt(hash.cost(), hash.salt(), seen);
     let Some(digest) = computed.get(..hash.expose_digest().len()) else { return false };
     digest.ct_eq(hash.expose_digest()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `alice: wrong`.
+    const HEADER: HeaderValue = HeaderValue::from_static("Basic YWxpY2U6d3Jvbmc=");
+
+    /// A user whose password takes so long to look at that nothing here waits for it.
+    fn users() -> Arc<Users> {
+        let hash = BcryptHash::parse("$2y$14$abcdefghijklmnopqrstuu5Zb3FhNJfyjDMgwqXOIB.vvOEhBUWEy").unwrap();
+        Arc::new(Users::new([("alice".to_owned(), hash)].into()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_client_that_leaves_does_not_free_the_turn_while_its_password_is_looked_at() {
+        let users = users();
+        let asking = tokio::spawn({
+            let users = users.clone();
+            async move { users.admit(Some(&HEADER)).await }
+        });
+        while users.turn.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        asking.abort();
+        assert!(asking.await.is_err());
+        assert_eq!(users.turn.available_permits(), 0);
+        assert_eq!(users.queue.available_permits(), QUEUE);
+    }
+
+    #[tokio::test]
+    async fn more_than_may_wait_are_sent_away_at_once() {
+        let users = users();
+        let _turn = users.turn.clone().acquire_owned().await;
+        let waiting: Vec<_> = (0..QUEUE)
+            .map(|_| {
+                let users = users.clone();
+                tokio::spawn(async move { users.admit(Some(&HEADER)).await })
+            })
+            .collect();
+        while users.queue.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(users.admit(Some(&HEADER)).await, Admission::Busy);
+        waiting.iter().for_each(tokio::task::JoinHandle::abort);
+    }
 }

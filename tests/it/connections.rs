@@ -208,6 +208,20 @@ async fn a_client_that_does_not_read_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_crowd_that_does_not_read_gives_way_too_when_it_had_its_time() {
+    let served = Served::start(Limits { connections: 2, header: Duration::from_millis(300), ..GENEROUS }).await;
+    let mut crowd = Vec::new();
+    for _ in 0..2 {
+        let mut stalled = served.connect().await;
+        stalled.write_all(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        assert_eq!(stalled.read(&mut [0]).await.unwrap(), 1);
+        crowd.push(stalled);
+    }
+    let mut next = served.connect().await;
+    ask(&mut next).await;
+}
+
+#[tokio::test]
 async fn a_header_that_is_too_long_is_refused() {
     let served = Served::start(GENEROUS).await;
     let mut stream = served.connect().await;

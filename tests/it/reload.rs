@@ -323,6 +323,11 @@ async fn over_http_only_where_that_is_allowed() {
     file.write(&pool, &with_lifecycle("accounts: { other: { api_key: 1-2-3 } }\n"));
     assert_eq!(post(&on, Some("cross-site")).await, (403, "Another site's page may not do this.\n".to_owned()));
     assert_eq!(on.get("/metrics?account=farm").await.0, 200);
+    let foreign = client.post(format!("{}/-/reload", on.url)).header("origin", "http://elsewhere.example");
+    assert_eq!(foreign.send().await.unwrap().status(), 403);
+    assert_eq!(on.get("/metrics?account=farm").await.0, 200);
+    let own = client.post(format!("{}/-/reload", on.url)).header("origin", &on.url);
+    assert_eq!(own.send().await.unwrap().status(), 200);
     assert_eq!(post(&on, Some("same-origin")).await, (200, "The configuration was loaded anew.\n".to_owned()));
     assert_eq!(on.get("/metrics?account=farm").await.0, 404);
     assert_eq!(on.get("/metrics?account=other").await.0, 200);

@@ -1,13 +1,18 @@
 //! HTTP: negotiation, narrowing, discovery, health, limits.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use axum::{body::Body, http::Request};
 use btcpool_exporter::{
+    Exporter,
     client::health::{self, Whose},
+    clock::Clock,
     collector::Format,
     config::Config,
+    server::{self, App},
 };
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HOST, VARY};
+use tower::ServiceExt as _;
 use wiremock::ResponseTemplate;
 
 use crate::{
@@ -113,6 +118,21 @@ async fn discovery_names_each_account_at_the_address_that_was_asked() {
     let status = response.status().as_u16();
     assert_eq!((status, response.text().await.unwrap().contains('<')), (400, false));
     running.stop().await.unwrap();
+}
+
+/// HTTP/2 has the address in the request itself, and no Host header.
+#[tokio::test]
+async fn discovery_works_over_http_2_too() {
+    let exporter = Exporter::new(harness::config("http://127.0.0.1:1", &two_accounts()), Clock::system()).unwrap();
+    let Exporter { config, store, telemetry, clock, .. } = exporter;
+    let router = server::router(Arc::new(App::new(config, store, telemetry, clock, None)));
+    let request = Request::get("https://exporter.example:10058/sd").body(Body::empty()).unwrap();
+    let response = router.oneshot(request).await.unwrap();
+    assert_eq!(response.status(), 200);
+    let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+    let found: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    let targets: Vec<_> = found.as_array().unwrap().iter().map(|entry| &entry["targets"]).collect();
+    assert_eq!(targets, [&serde_json::json!(["exporter.example:10058"]); 2]);
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ impl BcryptHash {
 
     /// Reads `$2y$10$` and 53 characters, of which the first 22 are the salt. Whatever letter stands behind the 2, the
     /// hash is taken as today's bcrypt makes it; Go's bcrypt does the same.
-    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
+    pub(in crate::server) fn parse(text: &str) -> Result<Self, &'static str> {
         const SHAPE: &str =
             "is no bcrypt hash such as `htpasswd -nBC 10 \"\"` writes: $2y$, two digits of cost, $, and 53 characters";
         let rest = text.strip_prefix("$2").ok_or(SHAPE)?;
