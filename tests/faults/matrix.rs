@@ -36,9 +36,11 @@ const SIDE_BY_SIDE: usize = 16;
 /// What the program may hold at the most, in KiB. It takes some 23 MiB as a rule; the unpacked bombs would be 80.
 const MAX_MEMORY: u64 = 64 << 10;
 
-/// `api.timeout` and `stale_after`, in seconds. The timeout is short only where it is what is looked at.
+/// `api.timeout` and `stale_after`, in seconds. The timeout is short only where it is what is looked at; and when the
+/// pages of several lists stall at once, the last of them have waited for two others to time out: three timeouts must
+/// fit in before the old values are stale.
 fn times(entry: &Entry) -> (f64, f64) {
-    if entry.takes_too_long() { (5.0, 14.0) } else { (30.0, 9.0) }
+    if entry.takes_too_long() { (5.0, 24.0) } else { (30.0, 9.0) }
 }
 
 /// How many polls after a change have ended when it must show: the first may have begun before it, and what a history
