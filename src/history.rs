@@ -134,6 +134,15 @@ impl History for Income {
 /// (a day at most either way), and for a `from` that the pool takes as exclusive.
 const RESUME_OVERLAP_DAYS: i32 = 3;
 
+/// Of how many of the newest payouts the usual interval is made: a month of daily ones.
+const RHYTHM_PAYOUTS: usize = 31;
+
+/// Fewer intervals make no rhythm.
+const RHYTHM_INTERVALS: usize = 3;
+
+/// Payouts that are less apart belong together: pools pay once a day at the most.
+const SAME_PAYOUT_SECONDS: i64 = 3600;
+
 /// Whether a read from a day on must have brought a row of that date, if there is one: there is a day of doubt, because
 /// `from` may be exclusive, and because a payment's day depends on when the pool's day begins.
 fn is_surely_within(date: Date, from: Date) -> bool {
@@ -207,6 +216,24 @@ impl Payments {
     pub fn address_changed(&self) -> Option<bool> {
         let (newest, before) = self.newest_two()?;
         Some(newest?.address.as_ref()? != before?.address.as_ref()?)
+    }
+
+    /// The usual time between two payouts, in seconds: the median of the intervals between the newest ones. Unknown with
+    /// fewer than four payouts, and while rows without a readable time might be among them.
+    pub fn usual_interval(&self) -> Option<f64> {
+        if self.unread > 0 {
+            return None;
+        }
+        let mut times = self.by_id.values().map(|payment| Some(payment.created?.0)).collect::<Option<Vec<_>>>()?;
+        times.sort_unstable_by(|one, other| other.cmp(one));
+        times.truncate(RHYTHM_PAYOUTS);
+        // What the pool pays in several parts is one payout; its parts would pull the median down to nothing.
+        times.dedup_by(|older, newer| *newer - *older < SAME_PAYOUT_SECONDS);
+        let mut intervals: Vec<_> = times.windows(2).map(|pair| pair[0] - pair[1]).collect();
+        intervals.sort_unstable();
+        let middle = intervals.len() / 2;
+        let median = || Some((intervals[(intervals.len() - 1) / 2] as f64 + *intervals.get(middle)? as f64) / 2.0);
+        if intervals.len() < RHYTHM_INTERVALS { None } else { median() }
     }
 
     /// The newest payout and the one before it, by time and then by id; `None` while their order is not known.

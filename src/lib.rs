@@ -117,6 +117,7 @@ impl Exporter {
     /// When one of the tasks ends before `shutdown`.
     pub async fn run(mut self, listeners: Vec<TcpListener>, shutdown: CancellationToken) -> Result<(), RunError> {
         let mut complaint = self.complain(None);
+        self.telemetry.serves_until(self.web.terms().certificate_not_after);
         let mut ready = false;
         let mut polling = Tasks::default();
         self.poller.spawn(&mut polling, None);

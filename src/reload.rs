@@ -225,6 +225,7 @@ impl Reloader {
         for warning in &terms.warnings {
             tracing::warn!("{warning}");
         }
+        self.telemetry.serves_until(terms.certificate_not_after);
         self.web.take_up(terms);
     }
 

@@ -35,6 +35,8 @@ pub struct Figures {
     pub reload_succeeded: bool,
     /// When the configuration in use was loaded.
     pub reloaded_at: Timestamp,
+    /// When the server's own certificate expires, if it has one.
+    pub certificate_not_after: Option<Timestamp>,
 }
 
 /// A histogram of durations.
@@ -67,6 +69,7 @@ impl Telemetry {
                 anomalies: BTreeMap::new(),
                 reload_succeeded: true,
                 reloaded_at: loaded_at,
+                certificate_not_after: None,
             }),
         }
     }
@@ -93,6 +96,11 @@ impl Telemetry {
         let mut figures = self.figures();
         figures.reload_succeeded = at.is_some();
         figures.reloaded_at = at.unwrap_or(figures.reloaded_at);
+    }
+
+    /// Clients are served with a certificate that expires then; `None`: without one.
+    pub fn serves_until(&self, not_after: Option<Timestamp>) {
+        self.figures().certificate_not_after = not_after;
     }
 
     /// The figures now.

@@ -234,6 +234,13 @@ pub const CATALOGUE: &[Family] = &[
         |view, out| each(view, out, |target| Some(Value::Real(target.payments.as_ref()?.last()?.created?.0 as f64))),
     ),
     gauge(
+        "btcpool_account_payment_interval_seconds",
+        SECONDS,
+        TARGET,
+        "Usual time between two payouts: the median of the newest 30 intervals (payment_history created_time)",
+        |view, out| each(view, out, |target| target.payments.as_ref()?.usual_interval().map(Value::Real)),
+    ),
+    gauge(
         "btcpool_account_payout_address_changed",
         None,
         TARGET,
@@ -408,6 +415,16 @@ pub const CATALOGUE: &[Family] = &[
         |view, out| {
             let mut loaded = view.common.iter().map(|common| common.figures.reloaded_at);
             loaded.try_for_each(|at| out(&[], Value::Real(unix_seconds(at))))
+        },
+    ),
+    gauge(
+        "btcpool_exporter_web_certificate_not_after_timestamp_seconds",
+        SECONDS,
+        &[],
+        "When the certificate that the exporter serves with expires; absent without TLS",
+        |view, out| {
+            let mut ends = view.common.iter().filter_map(|common| common.figures.certificate_not_after);
+            ends.try_for_each(|at| out(&[], Value::Real(unix_seconds(at))))
         },
     ),
     gauge(

@@ -22,7 +22,7 @@ pub enum About {
 }
 
 /// The families with a past, in the order of the exposition, and what each tells of.
-pub const PAST: [(&str, About); 9] = [
+pub const PAST: [(&str, About); 10] = [
     ("btcpool_account_income_last_day_coins", About::LastDay),
     ("btcpool_account_income_last_day_timestamp_seconds", About::LastDay),
     ("btcpool_account_income_last_day_hashrate_hashes_per_second", About::LastDay),
@@ -31,6 +31,7 @@ pub const PAST: [(&str, About); 9] = [
     ("btcpool_account_paid_coins", About::Payouts),
     ("btcpool_account_last_payment_coins", About::LastPayout),
     ("btcpool_account_last_payment_timestamp_seconds", About::LastPayout),
+    ("btcpool_account_payment_interval_seconds", About::Payouts),
     ("btcpool_account_payout_address_changed", About::Payouts),
 ];
 

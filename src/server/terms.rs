@@ -13,6 +13,7 @@ use axum::{
 };
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
+use jiff::Timestamp;
 use rustls::ServerConfig;
 
 use super::{
@@ -37,6 +38,8 @@ pub struct Web {
 pub struct Terms {
     /// `None`: plain HTTP.
     pub tls: Option<Arc<ServerConfig>>,
+    /// When the certificate expires, if there is one.
+    pub certificate_not_after: Option<Timestamp>,
     /// What is allowed but unwise, for the log.
     pub warnings: Vec<String>,
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -95,10 +98,12 @@ impl Terms {
         let mut sources = Sources::default();
         let config = WebConfig::read(file, &mut sources)?;
         let error = |error: String| ConfigError::new(&file.display().to_string(), error);
+        let mut certificate_not_after = None;
         let tls = match &config.tls {
             None => None,
             Some(tls) => {
                 let credentials = tls.load(&mut sources)?;
+                certificate_not_after = credentials.certified_key.end_entity_cert().ok().and_then(tls::not_after);
                 let config = tls::server_config(tls, &credentials, config.http2)
                     .map_err(|cause| error(format!("tls_server_config: not fit for use: {cause}")))?;
                 Some(Arc::new(config))
@@ -110,7 +115,15 @@ impl Terms {
             return Err(error("basic_auth_users: the system gives no random numbers".to_owned()));
         }
         let limit = config.rate_limit.map(Limiter::new);
-        Ok(Self { tls, warnings: config.warnings, headers: config.headers, users, limit, sources })
+        Ok(Self {
+            tls,
+            certificate_not_after,
+            warnings: config.warnings,
+            headers: config.headers,
+            users,
+            limit,
+            sources,
+        })
     }
 
     /// Answers a request, or says why not.

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
+use jiff::Timestamp;
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme,
     client::danger::HandshakeSignatureValid,
@@ -42,6 +43,13 @@ pub fn server_config(tls: &Tls, credentials: &Credentials, http2: bool) -> Resul
     config.ignore_client_order = tls.prefer_server_cipher_suites;
     config.alpn_protocols = if http2 { vec![HTTP_2.to_vec(), HTTP_1_1.to_vec()] } else { vec![HTTP_1_1.to_vec()] };
     Ok(config)
+}
+
+/// When a certificate expires, if it says so legibly.
+pub fn not_after(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
+    let validity = *Certificate::from_der(certificate).ok()?.tbs_certificate().validity();
+    let since_1970 = validity.not_after.to_unix_duration();
+    Timestamp::UNIX_EPOCH.checked_add(since_1970).ok()
 }
 
 /// Who looks at the clients' certificates; `None`: nobody asks for any.

@@ -8,13 +8,17 @@ use std::{
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, date_time_ymd,
 };
 use reqwest::tls::TlsInfo;
 use rustls::{
@@ -57,6 +61,8 @@ struct Identity {
     key: String,
     /// The certificate as it is sent.
     der: Vec<u8>,
+    /// When it expires; no two expire at once.
+    ends: i64,
 }
 
 impl Authority {
@@ -84,9 +90,13 @@ impl Authority {
         let mut parameters = CertificateParams::new(names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>());
         let parameters = parameters.as_mut().unwrap();
         parameters.extended_key_usages = vec![usage];
+        static ISSUED: AtomicU64 = AtomicU64::new(0);
+        let number = ISSUED.fetch_add(1, Ordering::Relaxed);
+        parameters.not_after = date_time_ymd(2100, 1, 1) + Duration::from_secs(number);
+        let ends = parameters.not_after.unix_timestamp();
         let key = KeyPair::generate().unwrap();
         let certificate = parameters.signed_by(&key, &self.0).unwrap();
-        Identity { certificate: certificate.pem(), key: key.serialize_pem(), der: certificate.der().to_vec() }
+        Identity { certificate: certificate.pem(), key: key.serialize_pem(), der: certificate.der().to_vec(), ends }
     }
 }
 
@@ -513,16 +523,22 @@ impl Rotation {
         format!("https://{}/metrics", self.exporter.address)
     }
 
-    /// Whether the exporter says that what it was last given is in use.
-    async fn in_use(&self) -> bool {
+    /// Whether the exporter says that what it was last given is in use, and when the certificate in use expires.
+    async fn in_use(&self) -> (bool, i64) {
         let text = self.http.get(self.url()).send().await.unwrap().text().await.unwrap();
-        text.lines().any(|line| line == "btcpool_exporter_config_last_reload_successful 1")
+        let value = |family: &str| -> f64 {
+            let mut values = text.lines().filter_map(|line| line.strip_prefix(family)?.strip_prefix(' '));
+            values.next().unwrap().parse().unwrap()
+        };
+        let ends = value("btcpool_exporter_web_certificate_not_after_timestamp_seconds");
+        (value("btcpool_exporter_config_last_reload_successful") == 1.0, ends as i64)
     }
 
-    /// Gives it another certificate; gives that back.
-    async fn replace(&self, manner: Manner) -> Vec<u8> {
+    /// Gives it another certificate; gives that back, and when it expires.
+    async fn replace(&self, manner: Manner) -> (Vec<u8>, i64) {
         const COMPLAINT: &str = "message=\"the web configuration was not taken up";
-        let Identity { certificate, key, der } = self.authority.server();
+        let before = self.in_use().await;
+        let Identity { certificate, key, der, ends } = self.authority.server();
         let turn = {
             let mut issued = self.issued.lock().unwrap();
             issued.push(der.clone());
@@ -544,7 +560,7 @@ impl Rotation {
                 let complaints = self.exporter.said(COMPLAINT);
                 fs::write(self.path(first), contents).unwrap();
                 self.exporter.until_said(COMPLAINT, complaints + 1).await;
-                assert!(!self.in_use().await);
+                assert_eq!(self.in_use().await, (false, before.1));
                 fs::write(self.path(second), later).unwrap();
             }
             Manner::Moved => {
@@ -564,7 +580,7 @@ impl Rotation {
                 fs::remove_dir_all(self.path(&before)).unwrap();
             }
         }
-        der
+        (der, ends)
     }
 
     /// Who scrapes meanwhile.
@@ -635,13 +651,13 @@ async fn no_scrape_fails(manners: &[Manner], program: PathBuf) {
     let mut clients = rotation.clients();
     let mut lines = Vec::new();
     for &manner in manners {
-        let certificate = rotation.replace(manner).await;
+        let (certificate, ends) = rotation.replace(manner).await;
         let connect = async || {
             let line = Line::open(rotation.exporter.address, &rotation.authority.pem()).await;
             (line.certificate() == certificate).then_some(line)
         };
         lines.push(until("the new certificate", connect, || rotation.exporter.log()).await);
-        assert!(rotation.in_use().await, "{manner:?}");
+        assert_eq!(rotation.in_use().await, (true, ends), "{manner:?}");
         // What was opened under another certificate goes on.
         for line in &mut lines {
             let (status, body) = line.ask(None).await;

@@ -472,7 +472,7 @@ async fn it_writes_a_file_or_to_standard_output_and_the_same_again() {
     let (code, nothing, errors) = desk.run(&arguments).await;
     assert_eq!((code, nothing.as_str()), (Some(0), ""), "{errors}");
     let lines: Vec<_> = errors.lines().collect();
-    let said = format!("{output}: 878 samples of 12 series, from 120 days and 70 payouts; 5 requests in ");
+    let said = format!("{output}: 879 samples of 13 series, from 120 days and 70 payouts; 5 requests in ");
     assert!(lines.len() == 2 && lines[1].starts_with(&said), "{errors}");
     assert_eq!(lines[0], "1/1 farm BTC: 120 days, 70 payouts");
     let requests = pool.requests("profit_history").await.len() + pool.requests("payment_history").await.len();

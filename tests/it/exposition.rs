@@ -127,7 +127,9 @@ impl Known {
         let more = [day("2023-12-31", 1_000_000, 0), day("2024-03-04", 71_234, 567), day("2024-03-05", 3_000, 20)];
         farm_btc.income.record(at, took, Ok(income(&[last, more].concat())));
         let rows = [
-            ("99", 149_377, 1_683_017_935, "an-address"),
+            ("97", 149_377, 1_683_017_935, "an-address"),
+            ("98", 120_000, 1_709_100_000, "an-address"),
+            ("99", 130_001, 1_709_310_000, "an-address"),
             ("100", 137_954, 1_709_500_000, "an-address"),
             ("101", 200_000, 1_709_500_000, "another-address"),
         ];
@@ -166,6 +168,7 @@ impl Known {
         telemetry.request_failed(Endpoint::Workers, Reason::Http5xx);
         telemetry.request_failed(Endpoint::Workers, Reason::Timeout);
         telemetry.anomalies(Endpoint::Workers, "reject_rate", 3);
+        telemetry.serves_until(Some("2025-01-31T23:59:59Z".parse().unwrap()));
         Self { config, store, telemetry }
     }
 
@@ -262,6 +265,7 @@ fn what_is_stale_leaves_and_what_tells_so_stays() {
             "btcpool_account_paid_coins",
             "btcpool_account_last_payment_coins",
             "btcpool_account_last_payment_timestamp_seconds",
+            "btcpool_account_payment_interval_seconds",
             "btcpool_account_payout_address_changed",
             "btcpool_account_workers_listed",
             "btcpool_account_workers_reported",

@@ -13,7 +13,8 @@ use btcpool_exporter::{
     clock::Clock,
     collector::{Format, Moment, Scope, View, render},
     config::Config,
-    model::{Coins, Currency},
+    history::{Payment, Payments},
+    model::{Coins, Currency, Id, UnixSeconds},
 };
 use jiff::{ToSpan as _, civil::Date};
 use serde_json::{Value, json};
@@ -70,7 +71,7 @@ async fn shown(config: &Config, at: &str) -> BTreeMap<String, f64> {
     let owner = "account=\"farm\",currency=\"BTC\"";
     let of_history = |(name, value): (String, f64)| {
         let name = name.strip_prefix("btcpool_account_")?;
-        let wanted = ["income_", "payments", "paid_", "last_payment_", "payout_"];
+        let wanted = ["income_", "payment", "paid_", "last_payment_", "payout_"];
         let short = name.replace(&format!("{owner},"), "").replace(&format!("{{{owner}}}"), "");
         wanted.iter().any(|part| name.starts_with(part)).then_some((short, value))
     };
@@ -130,6 +131,8 @@ async fn a_thousand_days_and_payouts_are_summed_to_the_last_unit() {
         ("paid_coins", coins(paid_sum)),
         ("last_payment_coins", coins(i128::from(amount(0)))),
         ("last_payment_timestamp_seconds", 1_709_000_000.0 - 86_400.0),
+        // Two payouts within an hour are one.
+        ("payment_interval_seconds", 86_400.0),
         ("payout_address_changed", 0.0),
     ]);
     assert_eq!(before, wanted);
@@ -150,6 +153,39 @@ async fn a_thousand_days_and_payouts_are_summed_to_the_last_unit() {
         ("payout_address_changed", 1.0),
     ]));
     assert_eq!(shown(&config, noon).await, wanted);
+}
+
+#[test]
+fn the_usual_time_between_payouts_is_the_median_of_the_newest() {
+    const HOUR: i64 = 3600;
+    let usual = |hours: &[i64]| {
+        let row = |(id, &hours): (usize, &i64)| {
+            let created = Some(UnixSeconds(1_700_000_000 + hours * HOUR));
+            (Id::new(&id.to_string()).unwrap(), Payment { amount: None, created, address: None })
+        };
+        let by_id = hours.iter().enumerate().map(row).collect();
+        Payments { by_id, unread: 0 }.usual_interval().map(|seconds| seconds / HOUR as f64)
+    };
+    assert_eq!(usual(&[]), None);
+    assert_eq!(usual(&[0, 24, 48]), None, "three are too few");
+    assert_eq!(usual(&[0, 24, 24, 48]), None, "and those that are made together are one");
+    assert_eq!(usual(&[0, 24, 48, 96]), Some(24.0));
+    assert_eq!(usual(&[96, 24, 0, 48]), Some(24.0), "in any order");
+    assert_eq!(usual(&[0, 10, 30, 60, 100]), Some(25.0), "between the middle two");
+    // Thirty intervals of two days hide what was before them.
+    let daily = (0..40).map(|n| n * 24);
+    let newer = (1..=30).map(|n| 39 * 24 + n * 48);
+    assert_eq!(usual(&daily.chain(newer).collect::<Vec<_>>()), Some(48.0));
+
+    let row = |created| Payment { amount: None, created, address: None };
+    let rows = (1..=5).map(|n| (Id::new(&n.to_string()).unwrap(), row(Some(UnixSeconds(n * 86_400)))));
+    let mut payments = Payments { by_id: rows.collect(), unread: 0 };
+    assert_eq!(payments.usual_interval(), Some(86_400.0));
+    payments.by_id.insert(Id::new("6").unwrap(), row(None));
+    assert_eq!(payments.usual_interval(), None, "one has no readable time");
+    payments.by_id.remove(&Id::new("6").unwrap());
+    payments.unread = 1;
+    assert_eq!(payments.usual_interval(), None, "one has no readable id");
 }
 
 /// The last second of a year and the first of the next, as pools at three offsets have them.
