@@ -9,7 +9,7 @@ use std::{fmt, net::SocketAddr, sync::Arc};
 
 use axum::Router;
 
-pub use farm::{Account, Farm, Holding, Machine};
+pub use farm::{Account, Farm, Holding, Incident, Machine, Trouble};
 
 use crate::clock::Clock;
 

@@ -6,7 +6,7 @@ use axum::{
     Json, Router,
     extract::{Query, State},
     http::{HeaderMap, StatusCode},
-    response::{IntoResponse as _, Response},
+    response::{Html, IntoResponse as _, Response},
     routing::get,
 };
 use jiff::{Timestamp, civil::Date};
@@ -39,12 +39,15 @@ async fn answer(
 ) -> Response {
     let now = pool.clock.now().as_second();
     let farm = pool.farm();
+    if farm.is_out(now) {
+        return (StatusCode::BAD_GATEWAY, Html("<html><body>502 Bad Gateway</body></html>")).into_response();
+    }
     let method = parameters.get("method").map_or("", String::as_str);
     if method == "main_stat" {
         return Json(json!({ "status": "OK", "data": main_stat(farm, now) })).into_response();
     }
     let key = headers.get("x-api-key").and_then(|key| key.to_str().ok()).unwrap_or_default();
-    let Some(account) = farm.account(key) else {
+    let Some(account) = farm.account(key, now) else {
         return error(StatusCode::UNAUTHORIZED, "Invalid API key");
     };
     let currency = parameters.get("currency").and_then(|text| text.parse::<Currency>().ok());
@@ -90,7 +93,8 @@ fn main_stat(farm: &Farm, now: i64) -> Value {
     ] {
         let (_, difficulty) = history::network(currency);
         let refresh = now.div_euclid(super::farm::REFRESH).unsigned_abs();
-        let pool_hashrate = pool * rhythm(now) * (0.98 + 0.04 * farm.chance([currency as u64, refresh, 12]));
+        let pool_hashrate =
+            pool * farm.pool_share(now) * rhythm(now) * (0.98 + 0.04 * farm.chance([currency as u64, refresh, 12]));
         let network_hashrate = difficulty * 2_f64.powi(32) / block_seconds;
         let coin = json!({
             "miners": miners.to_string(),

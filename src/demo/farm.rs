@@ -26,7 +26,55 @@ pub struct Farm {
     pub began: i64,
     /// How many days before that are on the pool's books.
     pub days: i32,
+    /// What happens besides what is special about single machines.
+    pub incidents: Vec<Incident>,
+    /// How long a machine stops at the least and at the most, in seconds, on the one day in twelve on which it does.
+    pub stops: (i64, i64),
     seed: u64,
+}
+
+/// Something that happens.
+#[derive(Clone, Debug)]
+pub struct Incident {
+    /// What happens.
+    pub trouble: Trouble,
+    /// To whom: an account's name; empty: to everybody.
+    pub account: String,
+    /// To which of the account's machines: how their names begin.
+    pub machines: String,
+    /// When it begins, in Unix seconds.
+    pub from: i64,
+    /// When it is over.
+    pub to: i64,
+}
+
+/// What may happen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Trouble {
+    /// Machines stop.
+    Stopped,
+    /// Machines deliver this share of what they should.
+    Throttled(f64),
+    /// Machines are missing from the pool's list, and mine on.
+    Unlisted,
+    /// The account's key is not taken.
+    KeyRefused,
+    /// Payouts that fall due are made when it is over.
+    Unpaid,
+    /// The API answers with an HTML page and status 502.
+    ApiOut,
+    /// The pool's own hashrate is this share of what it should be.
+    PoolWeak(f64),
+}
+
+impl Incident {
+    fn is_on(&self, now: i64) -> bool {
+        (self.from..self.to).contains(&now)
+    }
+
+    fn concerns(&self, account: &str) -> bool {
+        self.account.is_empty() || self.account == account
+    }
 }
 
 /// One account of the pool.
@@ -64,6 +112,8 @@ pub struct Machine {
     pub id: u64,
     /// The name that the miner gave it.
     pub name: String,
+    /// The account it mines for.
+    pub account: String,
     /// What it does when it works, in hashes per second.
     pub nominal: f64,
     /// The usual share of rejected shares.
@@ -85,6 +135,12 @@ pub enum Quirk {
     Retired,
     /// Delivers two thirds of what it should.
     Throttled,
+}
+
+impl Machine {
+    fn of(id: u64, name: String, nominal: f64) -> Self {
+        Self { id, name, account: String::new(), nominal, rejects: 0.0008, quirk: Quirk::None }
+    }
 }
 
 impl Holding {
@@ -114,11 +170,7 @@ impl Farm {
     pub fn new(seed: u64, now: Timestamp) -> Self {
         let mut ids = 24_000_000..;
         let mut machines = |names: Vec<String>, nominal: f64| -> Vec<Machine> {
-            names
-                .into_iter()
-                .zip(&mut ids)
-                .map(|(name, id)| Machine { id, name, nominal, rejects: 0.0008, quirk: Quirk::None })
-                .collect()
+            names.into_iter().zip(&mut ids).map(|(name, id)| Machine::of(id, name, nominal)).collect()
         };
         // Rack positions, as halls name them; rack 7 will die.
         let hall = (1..=20).flat_map(|rack| (1..=10).map(move |place| format!("h1-r{rack:02}-p{place:02}"))).collect();
@@ -191,33 +243,65 @@ impl Farm {
             let part = |n| format!("{:06x}", hash(seed, [u64::MAX, index, n]) & 0xff_ffff);
             account.key = (0..5).map(part).collect::<Vec<_>>().join("-");
         }
-        Self { accounts, began: now.as_second(), days: DAYS, seed }
+        Self::with(accounts, now, seed)
+    }
+
+    fn with(mut accounts: Vec<Account>, now: Timestamp, seed: u64) -> Self {
+        for account in &mut accounts {
+            for machine in account.holdings.iter_mut().flat_map(|holding| &mut holding.machines) {
+                machine.account.clone_from(&account.name);
+            }
+        }
+        let stops = (10 * MINUTE, 3 * HOUR);
+        Self { accounts, began: now.as_second(), days: DAYS, incidents: Vec::new(), stops, seed }
     }
 
     /// Small farms for any number of accounts: each is a name, a key, and how many machines mine BTC for it.
     pub fn of(seed: u64, now: Timestamp, accounts: impl IntoIterator<Item = (String, String, usize)>) -> Self {
         let mut ids = 25_000_000..;
         let accounts = accounts.into_iter().map(|(name, key, count)| {
-            let machines: Vec<_> = (1..=count)
-                .zip(&mut ids)
-                .map(|(n, id)| Machine {
-                    id,
-                    name: format!("{name}.{n:03}"),
-                    nominal: 110e12,
-                    rejects: 0.0008,
-                    quirk: Quirk::None,
-                })
-                .collect();
+            let machines: Vec<_> =
+                (1..=count).zip(&mut ids).map(|(n, id)| Machine::of(id, format!("{name}.{n:03}"), 110e12)).collect();
             let salt = machines.first().map_or(0, |machine| machine.id);
             let holdings = vec![Holding { currency: Currency::Btc, machines, salt }];
             Account { name, key, key_valid: true, site: "Almaty", client: "own", holdings }
         });
-        Self { accounts: accounts.collect(), began: now.as_second(), days: DAYS, seed }
+        Self::with(accounts.collect(), now, seed)
     }
 
-    /// The account that a key belongs to.
-    pub fn account(&self, key: &str) -> Option<&Account> {
-        self.accounts.iter().find(|account| account.key == key && account.key_valid)
+    /// The account that a key belongs to, if the key is taken.
+    pub fn account(&self, key: &str, now: i64) -> Option<&Account> {
+        let account = self.accounts.iter().find(|account| account.key == key && account.key_valid)?;
+        let refused = |incident: &Incident| incident.trouble == Trouble::KeyRefused && incident.concerns(&account.name);
+        (!self.going_on(now).any(refused)).then_some(account)
+    }
+
+    /// Whether the API is out of order.
+    pub fn is_out(&self, now: i64) -> bool {
+        self.going_on(now).any(|incident| incident.trouble == Trouble::ApiOut)
+    }
+
+    /// What the pool's own hashrate is to be multiplied by.
+    pub fn pool_share(&self, now: i64) -> f64 {
+        let share = |incident: &Incident| if let Trouble::PoolWeak(share) = incident.trouble { share } else { 1.0 };
+        self.going_on(now).map(share).product()
+    }
+
+    /// Whether a payout to an account that falls due waits.
+    pub fn withholds(&self, account: &str, due: i64) -> Option<i64> {
+        let unpaid = |incident: &&Incident| incident.trouble == Trouble::Unpaid && incident.concerns(account);
+        self.going_on(due).find(unpaid).map(|incident| incident.to)
+    }
+
+    fn going_on(&self, now: i64) -> impl Iterator<Item = &Incident> {
+        self.incidents.iter().filter(move |incident| incident.is_on(now))
+    }
+
+    /// What happens to a machine, ever.
+    fn incidents_of(&self, machine: &Machine) -> impl Iterator<Item = &Incident> {
+        let concerns =
+            |incident: &&Incident| incident.concerns(&machine.account) && machine.name.starts_with(&incident.machines);
+        self.incidents.iter().filter(concerns)
     }
 
     /// A number from 0 to 1 that belongs to these three numbers.
@@ -228,7 +312,9 @@ impl Farm {
 
     /// Whether a machine is in the pool's list.
     pub fn is_listed(&self, machine: &Machine, now: i64) -> bool {
-        machine.quirk != Quirk::Removed || (now - self.began).rem_euclid(4 * HOUR) < HOUR
+        let unlisted = |incident: &Incident| incident.trouble == Trouble::Unlisted && incident.is_on(now);
+        (machine.quirk != Quirk::Removed || (now - self.began).rem_euclid(4 * HOUR) < HOUR)
+            && !self.incidents_of(machine).any(unlisted)
     }
 
     /// What the pool tells of a machine.
@@ -238,8 +324,8 @@ impl Farm {
         let noise = |window: u64, width: f64| 1.0 + width * (2.0 * self.chance([machine.id, now as u64, window]) - 1.0);
         let hashrate = |window: i64, salt: u64, width: f64| {
             let share = self.uptime(machine, now - window, now);
-            let factor = if machine.quirk == Quirk::Throttled { 0.66 } else { 1.0 };
-            (machine.nominal * factor * rhythm(now - window / 2) * noise(salt, width) * share).round()
+            let share = share * self.throttled(machine, now - window, now);
+            (machine.nominal * rhythm(now - window / 2) * noise(salt, width) * share).round()
         };
         Reading {
             ten_minutes: hashrate(10 * MINUTE, 1, 0.3),
@@ -260,6 +346,16 @@ impl Farm {
         (1.0 - down as f64 / (to - from) as f64).max(0.0)
     }
 
+    /// What a machine delivers of what it should while it works.
+    fn throttled(&self, machine: &Machine, from: i64, to: i64) -> f64 {
+        let share = if machine.quirk == Quirk::Throttled { 0.66 } else { 1.0 };
+        self.incidents_of(machine).fold(share, |share, incident| {
+            let Trouble::Throttled(to_share) = incident.trouble else { return share };
+            let overlap = (incident.to.min(to) - incident.from.max(from)).max(0) as f64 / (to - from) as f64;
+            share * (1.0 - overlap * (1.0 - to_share))
+        })
+    }
+
     fn last_active(&self, machine: &Machine, now: i64) -> i64 {
         let outage = self.outages(machine, now - 1, now).into_iter().find(|&(begin, end)| begin < now && now <= end);
         outage.map_or(now, |(begin, _)| begin - begin.rem_euclid(REFRESH))
@@ -267,6 +363,15 @@ impl Farm {
 
     /// When a machine did not work, of all that may touch the given time; the outages do not overlap.
     fn outages(&self, machine: &Machine, from: i64, to: i64) -> Vec<(i64, i64)> {
+        let mut outages = self.usual_outages(machine, from, to);
+        for incident in self.incidents_of(machine).filter(|incident| incident.trouble == Trouble::Stopped) {
+            outages.retain(|&(begin, end)| end <= incident.from || incident.to <= begin);
+            outages.push((incident.from, incident.to));
+        }
+        outages
+    }
+
+    fn usual_outages(&self, machine: &Machine, from: i64, to: i64) -> Vec<(i64, i64)> {
         match machine.quirk {
             Quirk::Retired => vec![(self.began - 40 * DAY, i64::MAX)],
             Quirk::DyingRack => (-1..=(to - from) / (2 * HOUR) + 1)
@@ -276,12 +381,13 @@ impl Farm {
                 })
                 .collect(),
             Quirk::None | Quirk::Removed | Quirk::Throttled => (from.div_euclid(DAY) - 1..=to.div_euclid(DAY))
-                // One machine in twelve stops on a given day, for ten minutes to three hours.
+                // One machine in twelve stops on a given day.
                 .filter(|&day| self.chance([machine.id, day as u64, 5]) < 1.0 / 12.0)
                 .map(|day| {
                     let chance = |salt| self.chance([machine.id, day as u64, salt]);
                     let begin = day * DAY + (chance(6) * (20 * HOUR) as f64) as i64;
-                    (begin, begin + 10 * MINUTE + (chance(7) * (170 * MINUTE) as f64) as i64)
+                    let (least, most) = self.stops;
+                    (begin, begin + least + (chance(7) * (most - least) as f64) as i64)
                 })
                 .collect(),
         }

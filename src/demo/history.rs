@@ -102,7 +102,9 @@ pub fn payouts(farm: &Farm, holding: &Holding, now: i64) -> (Vec<Payout>, Coins)
         // In the morning after the night on which it is due.
         let midnight = DAY_UTC_OFFSET.to_timestamp(day.date.at(0, 0, 0, 0)).map_or(0, Timestamp::as_second);
         let chance = |salt| farm.chance([holding.salt, midnight as u64, salt]);
-        let created = midnight + 6 * 3600 + (chance(10) * 7200.0) as i64;
+        let due = midnight + 6 * 3600 + (chance(10) * 7200.0) as i64;
+        let account = holding.machines.first().map_or("", |machine| &machine.account);
+        let created = farm.withholds(account, due).unwrap_or(due);
         due_in -= 1;
         if due_in <= 0 && created <= now {
             let id = 38_000_000 + (holding.salt % 1000) * 10_000 + payouts.len() as u64;

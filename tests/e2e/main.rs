@@ -19,11 +19,13 @@
 
 #![expect(clippy::panic, clippy::unwrap_used, reason = "this is how a test fails")]
 
+mod alerts;
 mod backfill;
 mod browser;
 mod exposition;
 #[path = "../it/parser.rs"]
 mod parser;
+mod past;
 mod pool;
 mod programs;
 mod reloading;
