@@ -43,7 +43,7 @@ async fn a_healthy_week_raises_nothing() {
 async fn week_of_nothing(program: PathBuf) {
     const DAYS: i64 = 7;
     let from = past::hours_before(Timestamp::now(), DAYS * 24);
-    let span = Span { from, to: from + DAYS * DAY, step: 150, scrapes_per_poll: 2 };
+    let span = Span { from, to: from + DAYS * DAY, step: 150, scrapes_per_poll: 2, own_figures: false };
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let past = past::live(healthy(from, DAYS), span, &program, &data).await;

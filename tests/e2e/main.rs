@@ -23,6 +23,7 @@ mod alerts;
 mod backfill;
 mod browser;
 mod exposition;
+mod incidents;
 #[path = "../it/parser.rs"]
 mod parser;
 mod past;

@@ -47,6 +47,8 @@ pub struct Span {
     pub step: i64,
     /// How many scrapes show the same poll.
     pub scrapes_per_poll: i64,
+    /// Whether what the exporter tells of its requests and its process is wanted, too; no alert looks at that.
+    pub own_figures: bool,
 }
 
 /// A file of rules.
@@ -166,11 +168,16 @@ async fn watch(farm: Farm, span: Span, file: &Path) {
             exporter.poller.once().await;
             let moment = Moment { wall: clock.now(), monotonic: Instant::now() };
             let view = View::take(&exporter.config, &exporter.store, &exporter.telemetry, &Scope::All, moment);
-            lines = render(view, Format::Classic).unwrap();
-            let samples = lines.lines().filter(|line| !line.starts_with('#')).count();
+            let own = ["btcpool_exporter_api_", "process_"];
+            let wanted = |line: &&str| {
+                !line.starts_with('#') && (span.own_figures || !own.iter().any(|own| line.starts_with(own)))
+            };
+            let text = render(view, Format::Classic).unwrap();
+            lines = text.lines().filter(wanted).flat_map(|line| [line, "\n"]).collect();
+            let samples = lines.lines().count();
             let _ = write!(lines, "up 1\nscrape_duration_seconds 0.004\nscrape_samples_scraped {samples}\n");
         }
-        for line in lines.lines().filter(|line| !line.starts_with('#')) {
+        for line in lines.lines() {
             let (series, value) = line.rsplit_once(' ').unwrap();
             match series.strip_suffix('}') {
                 Some(labelled) => writeln!(text, "{labelled},{TARGET}}} {value} {now}"),

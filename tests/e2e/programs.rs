@@ -381,12 +381,18 @@ impl Prometheus {
 
     /// Starts one on data that is there already.
     pub async fn start_on(program: &Path, data: Option<&Path>, scrape_configs: &str) -> Self {
+        let text = format!("global: {{ scrape_interval: 1s, scrape_timeout: 1s }}\nscrape_configs:\n{scrape_configs}");
+        Self::start_with(program, data, &text, &[]).await
+    }
+
+    /// Starts one with a whole configuration and more flags.
+    pub async fn start_with(program: &Path, data: Option<&Path>, configuration: &str, flags: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let config = directory.path().join("prometheus.yml");
         let data = data.map_or_else(|| directory.path().join("data"), Path::to_owned);
-        let text = format!("global: {{ scrape_interval: 1s, scrape_timeout: 1s }}\nscrape_configs:\n{scrape_configs}");
-        std::fs::write(&config, text).unwrap();
+        std::fs::write(&config, configuration).unwrap();
         let mut command = Command::new(program);
+        command.args(flags);
         command.arg(format!("--config.file={}", config.display()));
         command.arg(format!("--storage.tsdb.path={}", data.display()));
         // By default what is older than 15 days is dropped.
@@ -427,6 +433,32 @@ impl Prometheus {
             );
             tokio::time::sleep(LOOK_AGAIN).await;
         }
+    }
+}
+
+/// An Alertmanager that does what its configuration says.
+pub struct Alertmanager {
+    url: String,
+    _process: Background,
+    _directory: TempDir,
+}
+
+impl Alertmanager {
+    pub async fn start(configuration: &Path) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = Command::new("prometheus-alertmanager");
+        command.arg(format!("--config.file={}", configuration.display()));
+        command.arg(format!("--storage.path={}", directory.path().join("data").display()));
+        command.args(["--web.listen-address=127.0.0.1:0", "--cluster.listen-address="]);
+        let mut process = Background::start(command, directory.path().join("output"));
+        let rest = process.until_says("\"Listening on\"").await;
+        let url = rest.rsplit_once("address=").unwrap().1.to_owned();
+        Self { url, _process: process, _directory: directory }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> &str {
+        &self.url
     }
 }
 

@@ -15,6 +15,7 @@
 //! | `web_config` | the web configuration: what each file comes to, and every broken rule |
 //! | `backfill` | the past as OpenMetrics: the same as was shown then, to the letter, and how the command ends |
 //! | `income` | days, sums and payouts: exact, at every offset; the audit on the published samples |
+//! | `rules` | rules and dashboards: they name what there is; every alert is tested and explained; translations |
 //! | `demo` | the simulated pool, polled as the real one |
 //! | `docs` | the documentation's tables and examples against the code |
 //!
@@ -39,6 +40,7 @@ mod parser;
 mod polling;
 mod properties;
 mod reload;
+mod rules;
 mod secure;
 mod serving;
 mod web_config;
