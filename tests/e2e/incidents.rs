@@ -26,7 +26,7 @@ use btcpool_exporter::{
     demo::{Farm, Incident, SimulatedPool, Trouble},
     server,
 };
-use jiff::{Timestamp, tz::Offset};
+use jiff::{SignedDuration, Timestamp, tz::Offset};
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt as _;
@@ -45,7 +45,7 @@ const DAY: i64 = 86_400;
 
 /// The accounts, and how many machines each has.
 const ACCOUNTS: [(&str, usize); 6] =
-    [("hall", 100), ("shed", 20), ("garage", 3), ("former", 5), ("unpaid", 5), ("yard", 12)];
+    [("hall", 100), ("shed", 20), ("garage", 3), ("former", 5), ("unpaid", 5), ("yard", 30)];
 
 /// What happens: to whom, from which minute of the pool's time to which, and the alert that somebody must get.
 struct Story {
@@ -60,6 +60,9 @@ struct Story {
     /// So many minutes after the beginning it must have come.
     within: i64,
 }
+
+/// So long before the first minute the pool's time begins, in minutes: until everybody is up.
+const LEAD: i64 = 20;
 
 /// No end that is seen.
 const OPEN: i64 = 100_000;
@@ -112,7 +115,7 @@ const STORIES: [Story; 8] = [
         machines: "",
         minutes: (105, OPEN),
         alert: "BTCpoolKeyRefused",
-        labels: &[("account", "former"), ("currency", "BTC")],
+        labels: &[("account", "former")],
         within: 20,
     },
     Story {
@@ -126,10 +129,10 @@ const STORIES: [Story; 8] = [
         within: 0,
     },
     Story {
-        what: "two machines leave the list",
+        what: "a machine leaves the list",
         trouble: Trouble::Unlisted,
         account: "yard",
-        machines: "yard.01",
+        machines: "yard.03",
         minutes: (105, OPEN),
         alert: "BTCpoolWorkerVanished",
         labels: &[("account", "yard"), ("currency", "BTC")],
@@ -414,8 +417,8 @@ async fn pool() -> (FastPool, String) {
             to: minute(story.minutes.1),
         })
         .collect();
-    let clock = Clock::simulated(noon, FACTOR as f64);
-    let wall = now.as_millisecond() as f64 / 1000.0;
+    let clock = Clock::simulated(noon - SignedDuration::from_mins(LEAD), FACTOR as f64);
+    let wall = now.as_millisecond() as f64 / 1000.0 + (LEAD * MINUTE / FACTOR) as f64;
     let pool = SimulatedPool::of(farm, clock);
     let mut pool = FastPool { pool, clock, began: (noon.as_second(), wall), shift: ("unpaid".to_owned(), 0) };
     // The awaited payout is late when 2.5 of the usual times between two have passed.
@@ -431,7 +434,7 @@ async fn pool() -> (FastPool, String) {
 fn week(pool: &FastPool) -> String {
     let shed = pool.pool.farm().accounts.iter().find(|account| account.name == "shed").unwrap();
     let mut text = String::new();
-    for half_hour in (1..7 * 48).rev() {
+    for half_hour in (1..=7 * 48).rev() {
         let at = pool.began.0 - half_hour * 30 * MINUTE;
         let told = (pool.began.1 * 1000.0) as i64 - half_hour * 30 * MINUTE * 1000 / FACTOR;
         for machine in &shed.holdings[0].machines {
@@ -476,14 +479,14 @@ async fn whoever_must_be_told_of_an_incident_is_told_and_of_nothing_else() {
     let exporter = Exporter::start(&["--config.file", path("btcpool.yml").to_str().unwrap()]).await;
     let config = |rules: bool| {
         let storage = "storage: { tsdb: { out_of_order_time_window: 12h } }\n";
-        let global = format!(
-            "global: {{ scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms }}\n{storage}"
-        );
+        let global =
+            format!("global: {{ scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 500ms }}\n{storage}");
         let job = |name: &str, address: &str, more: &str| {
             format!("  - {{ job_name: {name}, {more}static_configs: [ {{ targets: [\"{address}\"] }} ] }}\n")
         };
         if !rules {
-            let slow = "honor_labels: true, scrape_interval: 10s, scrape_timeout: 10s, ";
+            let slow = "honor_labels: true, scrape_interval: 10s, scrape_timeout: 10s, \
+                        metric_relabel_configs: [ { action: labeldrop, regex: job|instance } ], ";
             return format!("{global}scrape_configs:\n{}", job("history", &history, slow));
         }
         let target = alertmanager.address();
@@ -498,7 +501,7 @@ async fn whoever_must_be_told_of_an_incident_is_told_and_of_nothing_else() {
     let data = path("data");
     let flags = ["--query.lookback-delta=5s", "--rules.alert.resend-delay=1s"];
     let before = Prometheus::start_with(&prometheus(), Some(&data), &config(false), &flags).await;
-    let there = |answer: &Value| answer["result"][0]["value"][1] == (20 * (7 * 48 - 1)).to_string();
+    let there = |answer: &Value| answer["result"][0]["value"][1] == (20 * 7 * 48).to_string();
     let everything = "sum(count_over_time(worker:btcpool_hashrate:1h[6h]))";
     before.until("/api/v1/query", &[("query", everything)], there).await;
     drop(before);

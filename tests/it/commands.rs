@@ -452,6 +452,35 @@ async fn the_log_never_holds_the_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn trouble_is_logged_when_it_begins_and_a_refused_key_each_time() {
+    let folder = TempDir::new().unwrap();
+    let pool = Pool::start().await;
+    pool.responds("summary_data", ResponseTemplate::new(500)).await;
+    pool.responds("workers", ResponseTemplate::new(401)).await;
+    pool.answers_samples().await;
+    let polling = "polling: { live: { interval: 1s, stale_after: 1h }, history: { interval: 1h, stale_after: 2h } }\n";
+    let text = format!("{polling}accounts: {{ farm: {{ api_key: some-key }} }}");
+    let file = accounts(&folder, &pool, &text);
+    let mut exporter = Program::start(program(&["--config.file", &file, "--web.listen-address", "127.0.0.1:0"]));
+    let begin = std::time::Instant::now();
+    loop {
+        let asked = async |endpoint: &str| pool.requests(endpoint).await.len();
+        if asked("summary_data").await >= 4 && asked("workers").await >= 3 {
+            break;
+        }
+        assert!(begin.elapsed() < harness::PATIENCE, "it does not ask again");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    exporter.signal("TERM");
+    assert_eq!(exporter.end().0, Some(0));
+    let failed = |endpoint: &str| {
+        let line = format!("message=\"the poll failed\" account=farm currency=BTC endpoint={endpoint} ");
+        exporter.log.matches(&line).count()
+    };
+    assert!(failed("summary_data") == 1 && failed("workers") >= 2, "{}", exporter.log);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn serve_without_a_configuration_has_the_pools_statistics() {
     let pool = Pool::start().await;
     pool.answers_samples().await;

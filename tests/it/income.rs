@@ -131,7 +131,7 @@ async fn a_thousand_days_and_payouts_are_summed_to_the_last_unit() {
         ("paid_coins", coins(paid_sum)),
         ("last_payment_coins", coins(i128::from(amount(0)))),
         ("last_payment_timestamp_seconds", 1_709_000_000.0 - 86_400.0),
-        // Two payouts within an hour are one.
+        // Two payouts at once are one.
         ("payment_interval_seconds", 86_400.0),
         ("payout_address_changed", 0.0),
     ]);

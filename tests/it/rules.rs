@@ -14,7 +14,8 @@ use btcpool_exporter::collector::{CATALOGUE, Kind};
 use serde_json::{Map, Value};
 
 /// What Prometheus itself has of each target, and of alerts.
-const OF_PROMETHEUS: [&str; 5] = ["up", "scrape_duration_seconds", "scrape_samples_scraped", "ALERTS", "ALERTS_FOR_STATE"];
+const OF_PROMETHEUS: [&str; 5] =
+    ["up", "scrape_duration_seconds", "scrape_samples_scraped", "ALERTS", "ALERTS_FOR_STATE"];
 
 fn folder(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -27,12 +28,14 @@ fn files(path: &str) -> Vec<PathBuf> {
 }
 
 fn yaml(file: &Path) -> Value {
-    serde_saphyr::from_str(&fs::read_to_string(file).unwrap()).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+    serde_saphyr::from_str(&fs::read_to_string(file).unwrap())
+        .unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
 /// Every rule that is shipped.
 fn rules() -> Vec<Value> {
-    let groups = files("deploy/prometheus/rules").into_iter().flat_map(|file| yaml(&file)["groups"].as_array().unwrap().clone());
+    let groups =
+        files("deploy/prometheus/rules").into_iter().flat_map(|file| yaml(&file)["groups"].as_array().unwrap().clone());
     groups.flat_map(|group| group["rules"].as_array().unwrap().clone()).collect()
 }
 
@@ -66,7 +69,13 @@ fn known() -> BTreeMap<String, Option<BTreeSet<String>>> {
 
 /// What is wrong with the names in an expression.
 fn complaints(expr: &str, known: &BTreeMap<String, Option<BTreeSet<String>>>) -> Vec<String> {
-    let all_labels: BTreeSet<_> = known.values().flatten().flatten().map(String::as_str).chain(["reason", "alertname", "alertstate", "severity", "site", "client"]).collect();
+    let all_labels: BTreeSet<_> = known
+        .values()
+        .flatten()
+        .flatten()
+        .map(String::as_str)
+        .chain(["reason", "alertname", "alertstate", "severity", "site", "client"])
+        .collect();
     let mut complaints = Vec::new();
     let mut rest = expr;
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
@@ -87,11 +96,16 @@ fn complaints(expr: &str, known: &BTreeMap<String, Option<BTreeSet<String>>>) ->
         }
         let (name, after) = rest.split_at(rest.find(|c| !is_name(c)).unwrap_or(rest.len()));
         rest = after.trim_start();
-        let is_series = name.contains(':') || name.contains('_') && rest.chars().next() != Some('(') || name == "up" || name.starts_with("ALERTS");
+        let is_series = name.contains(':')
+            || name.contains('_') && rest.chars().next() != Some('(')
+            || name == "up"
+            || name.starts_with("ALERTS");
         if ["by", "on", "without", "ignoring", "group_left", "group_right"].contains(&name) {
             if let Some((labels, after)) = rest.strip_prefix('(').and_then(|rest| rest.split_once(')')) {
                 let labels = labels.split(',').map(str::trim).filter(|label| !label.is_empty());
-                complaints.extend(labels.filter(|label| !all_labels.contains(label)).map(|label| format!("{name} ({label})")));
+                complaints.extend(
+                    labels.filter(|label| !all_labels.contains(label)).map(|label| format!("{name} ({label})")),
+                );
                 rest = after;
             }
         } else if is_series {
@@ -139,13 +153,22 @@ fn matchers(text: &str) -> Option<(Vec<String>, &str)> {
 fn unknown_names_are_noticed() {
     let known = known();
     let complaints = |expr: &str| complaints(expr, &known);
-    assert_eq!(complaints("sum by (account) (btcpool_up{endpoint=~\"a,b}\", job=\"x\"}[5m]) > 2 * 86400"), Vec::<String>::new());
-    assert_eq!(complaints("rate(btcpool_exporter_api_request_duration_seconds_bucket{le=\"1\"}[$__rate_interval])"), Vec::<String>::new());
+    assert_eq!(
+        complaints("sum by (account) (btcpool_up{endpoint=~\"a,b}\", job=\"x\"}[5m]) > 2 * 86400"),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        complaints("rate(btcpool_exporter_api_request_duration_seconds_bucket{le=\"1\"}[$__rate_interval])"),
+        Vec::<String>::new()
+    );
     assert_eq!(complaints("btcpool_upp == 0"), ["btcpool_upp"]);
     assert_eq!(complaints("btcpool_up{worker=\"a\"}"), ["btcpool_up{worker}"]);
     assert_eq!(complaints("sum by (acount) (account_currency:btcpool_hashrate:1h)"), ["by (acount)"]);
     assert_eq!(complaints("account_currency:btcpool_hashrate:2h"), ["account_currency:btcpool_hashrate:2h"]);
-    assert_eq!(complaints("btcpool_exporter_api_request_duration_seconds"), ["btcpool_exporter_api_request_duration_seconds"]);
+    assert_eq!(
+        complaints("btcpool_exporter_api_request_duration_seconds"),
+        ["btcpool_exporter_api_request_duration_seconds"]
+    );
 }
 
 #[test]
@@ -161,8 +184,10 @@ fn rules_name_what_there_is() {
 fn every_threshold_is_used_and_stands_in_one_place() {
     let rules = rules();
     let exprs: Vec<_> = rules.iter().map(|rule| rule["expr"].as_str().unwrap()).collect();
-    let thresholds: Vec<_> =
-        rules.iter().filter_map(|rule| rule["record"].as_str().filter(|name| name.starts_with("btcpool:threshold:"))).collect();
+    let thresholds: Vec<_> = rules
+        .iter()
+        .filter_map(|rule| rule["record"].as_str().filter(|name| name.starts_with("btcpool:threshold:")))
+        .collect();
     assert!(thresholds.len() > 5);
     for name in thresholds {
         assert!(exprs.iter().any(|expr| expr.contains(&format!("scalar({name})"))), "{name} is used nowhere");
@@ -172,15 +197,23 @@ fn every_threshold_is_used_and_stands_in_one_place() {
 #[test]
 fn every_alert_is_explained() {
     let text = fs::read_to_string(folder("docs/alerts.md")).unwrap();
-    let sections: BTreeSet<_> = text.lines().filter_map(|line| line.strip_prefix("### BTCpool")).map(|name| format!("BTCpool{name}")).collect();
-    let rows: BTreeSet<_> = text.lines().filter_map(|line| line.strip_prefix("| [")?.split_once("](#")).map(|(name, _)| name.to_owned()).collect();
+    let sections: BTreeSet<_> =
+        text.lines().filter_map(|line| line.strip_prefix("### BTCpool")).map(|name| format!("BTCpool{name}")).collect();
+    let rows: BTreeSet<_> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("| [")?.split_once("](#"))
+        .map(|(name, _)| name.to_owned())
+        .collect();
     let alerts = alerts();
     let names: BTreeSet<_> = alerts.keys().cloned().collect();
     assert_eq!(sections, names, "the sections of docs/alerts.md");
     assert_eq!(rows, names, "the table of docs/alerts.md");
     for (name, rule) in &alerts {
         let annotation = |annotation: &str| rule["annotations"][annotation].as_str().unwrap_or_default().to_owned();
-        let anchor = format!("https://github.com/btcpool-exporter/btcpool-exporter/blob/main/docs/alerts.md#{}", name.to_lowercase());
+        let anchor = format!(
+            "https://github.com/btcpool-exporter/btcpool-exporter/blob/main/docs/alerts.md#{}",
+            name.to_lowercase()
+        );
         assert_eq!(annotation("runbook_url"), anchor);
         assert!(!annotation("summary").is_empty() && !annotation("description").is_empty(), "{name}");
         assert!(["critical", "warning", "info"].contains(&rule["labels"]["severity"].as_str().unwrap()), "{name}");
@@ -294,7 +327,9 @@ impl Translation {
         let is_by_name = object.get("id").is_some_and(|id| id == "byName");
         let is_text = object.get("id").is_some_and(|id| id == "displayName")
             || object.get("id").is_some_and(|id| id == "unit")
-                && object["value"].as_str().is_some_and(|unit| unit.starts_with("suffix:") || unit.starts_with("prefix:"));
+                && object["value"]
+                    .as_str()
+                    .is_some_and(|unit| unit.starts_with("suffix:") || unit.starts_with("prefix:"));
         let each = |(key, value): (&String, &Value)| {
             let value = match value {
                 Value::String(text) if TEXTS.contains(&key.as_str()) => self.text(text, true).into(),
@@ -302,7 +337,8 @@ impl Translation {
                 Value::String(text) if key == "value" && is_text => self.text(text, true).into(),
                 Value::String(text) if key == "url" => in_language(text).into(),
                 Value::Object(names) if key == "renameByName" => {
-                    let each = |(name, to): (&String, &Value)| (name.clone(), self.text(to.as_str().unwrap(), true).into());
+                    let each =
+                        |(name, to): (&String, &Value)| (name.clone(), self.text(to.as_str().unwrap(), true).into());
                     Value::Object(names.iter().map(each).collect())
                 }
                 other => self.value(other),
@@ -324,7 +360,9 @@ impl Translation {
         let mut translated = self.value(english);
         translated["uid"] = format!("{}-ru", english["uid"].as_str().unwrap()).into();
         let tags = [("btcpool", "btcpool"), ("en", "ru")];
-        let tag = |tag: &Value| tags.iter().find(|(english, _)| tag == english).map_or_else(|| tag.clone(), |(_, tag)| (*tag).into());
+        let tag = |tag: &Value| {
+            tags.iter().find(|(english, _)| tag == english).map_or_else(|| tag.clone(), |(_, tag)| (*tag).into())
+        };
         let translate = |tags: &mut Value| {
             let Some(list) = tags.as_array_mut() else { return };
             list.iter_mut().for_each(|each| *each = tag(each));
