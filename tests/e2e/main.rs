@@ -22,6 +22,7 @@
 mod alerts;
 mod backfill;
 mod browser;
+mod dashboards;
 mod exposition;
 mod incidents;
 #[path = "../it/parser.rs"]

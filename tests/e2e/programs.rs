@@ -64,6 +64,12 @@ impl Background {
         String::from_utf8_lossy(&std::fs::read(&self.output).unwrap()).into_owned()
     }
 
+    fn signal(&self, name: &str) {
+        let mut kill = Command::new("kill");
+        kill.args(["-s", name, &self.process.0.id().to_string()]);
+        assert!(run(kill, "").status.success());
+    }
+
     /// Waits for a whole line with a text, and gives what follows the text.
     async fn until_says(&mut self, wanted: &str) -> String {
         let begin = Instant::now();
@@ -323,9 +329,7 @@ impl Exporter {
     }
 
     pub fn signal(&self, name: &str) {
-        let mut kill = Command::new("kill");
-        kill.args(["-s", name, &self.process.process.0.id().to_string()]);
-        assert!(run(kill, "").status.success());
+        self.process.signal(name);
     }
 
     /// Ends it without a warning, and waits until it has ended.
@@ -403,6 +407,11 @@ impl Prometheus {
         let rest = process.until_says("\"Listening on\"").await;
         let url = format!("http://{}", rest.rsplit_once("address=").unwrap().1);
         Self { url, http: http(), process, _directory: directory }
+    }
+
+    /// Has it read its configuration and its rules anew.
+    pub fn reload(&self) {
+        self.process.signal("HUP");
     }
 
     /// Asks its API; `None` while it is not ready.
