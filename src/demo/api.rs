@@ -183,12 +183,13 @@ fn workers(farm: &Farm, holding: &Holding, now: i64) -> Vec<Value> {
     listed
         .map(|machine| {
             let reading = farm.read(machine, now);
+            let garbled = farm.is_garbled(machine, now);
             json!({
                 "hashrate_10min": reading.ten_minutes.to_string(),
                 "hashrate_1hour": reading.hour.to_string(),
                 "hashrate_24hour": reading.day.to_string(),
                 "last_active": reading.last_active.to_string(),
-                "reject_rate": format!("{:.8}", reading.rejects),
+                "reject_rate": if garbled { "n/a".to_owned() } else { format!("{:.8}", reading.rejects) },
                 "worker_id": machine.id.to_string(),
                 "worker_name": machine.name,
                 "worker_status": if reading.ten_minutes > 0.0 { "1" } else { "0" },

@@ -65,6 +65,8 @@ pub enum Trouble {
     ApiOut,
     /// The pool's own hashrate is this share of what it should be.
     PoolWeak(f64),
+    /// Machines have no legible share of rejected shares.
+    Garbled,
 }
 
 impl Incident {
@@ -344,6 +346,11 @@ impl Farm {
             .map(|(begin, end)| (end.min(to) - begin.max(from)).max(0))
             .sum();
         (1.0 - down as f64 / (to - from) as f64).max(0.0)
+    }
+
+    /// Whether what the pool tells of a machine's rejected shares is no number.
+    pub fn is_garbled(&self, machine: &Machine, now: i64) -> bool {
+        self.incidents_of(machine).any(|incident| incident.trouble == Trouble::Garbled && incident.is_on(now))
     }
 
     /// What a machine delivers of what it should while it works.

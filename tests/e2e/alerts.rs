@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::{
     past::{self, Span},
     programs::Prometheus,
-    scraping::{prometheus, prometheus_3, query},
+    scraping::{prometheus, query},
 };
 
 const MINUTE: i64 = 60;
@@ -65,5 +65,4 @@ async fn week_of_nothing(program: PathBuf) {
         past.alerts.len()
     );
     assert_eq!(past.alerts, [], "false alarms");
-    let _ = prometheus_3;
 }

@@ -501,7 +501,7 @@ async fn whoever_must_be_told_of_an_incident_is_told_and_of_nothing_else() {
     let data = path("data");
     let flags = ["--query.lookback-delta=5s", "--rules.alert.resend-delay=1s"];
     let before = Prometheus::start_with(&prometheus(), Some(&data), &config(false), &flags).await;
-    let there = |answer: &Value| answer["result"][0]["value"][1] == (20 * 7 * 48).to_string();
+    let there = |answer: &Value| answer["result"][0]["value"][1] == "6720";
     let everything = "sum(count_over_time(worker:btcpool_hashrate:1h[6h]))";
     before.until("/api/v1/query", &[("query", everything)], there).await;
     drop(before);

@@ -9,15 +9,19 @@
 //! | `scaling` | shards, pairs of Prometheis, discovery divided by hashes: each account exactly once |
 //! | `web_config` | promtool takes and refuses the same web configurations |
 //! | `backfill` | Prometheus on blocks of backfilled history answers as the pool's books do, to the last 1e-8 coin |
-//! | `rules` | promtool checks and tests the recording rules |
+//! | `rules` | promtool checks and tests the rules, amtool checks the example for Alertmanager |
+//! | `alerts` | a healthy week of the simulated pool raises nothing |
+//! | `incidents` | eight incidents, sixty times as fast, through a real Alertmanager: who is told, when, and of what else |
+//! | `dashboards` | every rule and every query of a panel has data on a day of the demo |
 //! | `browser` | a real browser shows the status page and the metrics |
 //!
-//! `programs` starts the programs; `pool` reads the simulated pool's API without the code under test.
+//! `programs` starts the programs; `past` makes days that a Prometheus did not have to wait for; `pool` reads the simulated pool's API without the code under test.
 //!
 //! The demo runs at speed 0: the simulated time stands still, so that figures can be compared exactly. `tests/run`
 //! installs the programs and builds the release first.
 
 #![expect(clippy::panic, clippy::unwrap_used, reason = "this is how a test fails")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the tables are what some of them are run for")]
 
 mod alerts;
 mod backfill;

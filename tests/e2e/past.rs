@@ -29,7 +29,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    programs::{Prometheus, run},
+    programs::{Prometheus, run_long},
     rules::promtool,
 };
 
@@ -102,8 +102,6 @@ pub fn groups() -> Vec<Group> {
 
 /// What was measured, made of it, and told.
 pub struct Past {
-    /// Where Prometheus' data is.
-    pub data: PathBuf,
     /// When alerts fired.
     pub alerts: Vec<Episode>,
     /// The rules that had no result at any time.
@@ -126,7 +124,7 @@ pub async fn live(farm: Farm, span: Span, program: &Path, data: &Path) -> Past {
     watch(farm, span, &file).await;
     eprintln!("{:.0} s: polled and scraped, {} MB", began.elapsed().as_secs_f64(), size(&file) >> 20);
     make_blocks(program, &file, data);
-    let mut past = Past { data: data.to_owned(), alerts: Vec::new(), empty: BTreeSet::new() };
+    let mut past = Past { alerts: Vec::new(), empty: BTreeSet::new() };
     for level in levels(groups()) {
         let mut text = BufWriter::new(File::create(&file).unwrap());
         let prometheus = Prometheus::start_on(program, Some(data), "  []\n").await;
@@ -199,7 +197,7 @@ fn make_blocks(program: &Path, file: &Path, data: &Path) {
     let mut command = Command::new(promtool(program));
     command.args(["tsdb", "create-blocks-from", "openmetrics", "--quiet", "--max-block-duration=744h"]);
     command.arg(file).arg(data);
-    let ended = run(command, "");
+    let ended = run_long(command);
     assert!(ended.status.success(), "{}{}", ended.output, ended.errors);
 }
 

@@ -479,7 +479,16 @@ pub struct Ended {
 }
 
 /// Runs a program to its end.
-pub fn run(mut command: Command, input: &str) -> Ended {
+pub fn run(command: Command, input: &str) -> Ended {
+    run_within(PATIENCE, command, input)
+}
+
+/// Runs a program that has much to do to its end.
+pub fn run_long(command: Command) -> Ended {
+    run_within(10 * PATIENCE, command, "")
+}
+
+fn run_within(patience: Duration, mut command: Command, input: &str) -> Ended {
     let name = format!("{command:?}");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut running = Running(command.spawn().unwrap_or_else(|error| panic!("{name} does not start: {error}")));
@@ -500,7 +509,7 @@ pub fn run(mut command: Command, input: &str) -> Ended {
         if let Some(status) = running.0.try_wait().unwrap() {
             break status;
         }
-        assert!(begin.elapsed() < PATIENCE, "{name} does not end");
+        assert!(begin.elapsed() < patience, "{name} does not end");
         thread::sleep(LOOK_AGAIN);
     };
     Ended { status, output: output.join().unwrap(), errors: errors.join().unwrap() }

@@ -1,12 +1,14 @@
-//! The recording rules, by promtool's own tests of them.
+//! The rules, by promtool's own tests of them; the example of a configuration for Alertmanager, by amtool.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use crate::{
-    programs::run,
+    past::rule_files,
+    programs::{run, run_long},
     scraping::{prometheus, prometheus_3},
 };
 
@@ -15,22 +17,62 @@ pub fn promtool(prometheus: &Path) -> PathBuf {
     prometheus.with_file_name("promtool")
 }
 
-fn promtool_succeeds(arguments: &[&str], file: &str) {
-    for program in [prometheus(), prometheus_3()] {
-        let mut command = Command::new(promtool(&program));
-        command.args(arguments).arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/prometheus").join(file));
-        let ended = run(command, "");
-        assert!(ended.status.success(), "{}: {}{}", program.display(), ended.output, ended.errors);
-        assert!(ended.output.contains("SUCCESS"), "{}: {}", program.display(), ended.output);
-    }
+/// Runs a promtool over files, all of which it must find good.
+fn promtool_succeeds(program: &Path, arguments: &[&str], files: &[PathBuf]) {
+    let mut command = Command::new(promtool(program));
+    command.args(arguments).args(files);
+    let ended = run_long(command);
+    assert!(ended.status.success(), "{}: {}{}", program.display(), ended.output, ended.errors);
+    assert_eq!(ended.output.matches("SUCCESS").count(), files.len(), "{}: {}", program.display(), ended.output);
+}
+
+fn test_files() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/prometheus/tests");
+    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
 }
 
 #[test]
 fn promtool_takes_the_rules() {
-    promtool_succeeds(&["check", "rules"], "rules/income.yml");
+    for program in [prometheus(), prometheus_3()] {
+        promtool_succeeds(&program, &["check", "rules"], &rule_files());
+    }
 }
 
 #[test]
+fn promtool_takes_the_example_of_a_configuration() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/prometheus/prometheus.yml");
+    for program in [prometheus(), prometheus_3()] {
+        let mut command = Command::new(promtool(&program));
+        command.args(["check", "config"]).arg(&file);
+        let ended = run(command, "");
+        assert!(ended.status.success(), "{}: {}{}", program.display(), ended.output, ended.errors);
+    }
+}
+
+/// One file after the other: each takes up to half a minute.
+#[test]
 fn the_rules_do_what_their_tests_say() {
-    promtool_succeeds(&["test", "rules"], "tests/income_test.yml");
+    for file in test_files() {
+        promtool_succeeds(&prometheus(), &["test", "rules"], &[file]);
+    }
+}
+
+/// The week is left to the other one: it takes longest, and the end-to-end week is looked at besides.
+#[test]
+fn the_rules_do_what_their_tests_say_in_prometheus_3() {
+    for file in test_files().into_iter().filter(|file| !file.ends_with("healthy_week_test.yml")) {
+        promtool_succeeds(&prometheus_3(), &["test", "rules"], &[file]);
+    }
+}
+
+#[test]
+fn amtool_takes_the_example_of_alertmanager() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/alertmanager/alertmanager.yml");
+    let mut command = Command::new("amtool");
+    command.arg("check-config").arg(file);
+    let ended = run(command, "");
+    assert!(ended.status.success(), "{}{}", ended.output, ended.errors);
+    assert!(ended.output.contains("SUCCESS"), "{}", ended.output);
 }

@@ -97,7 +97,7 @@ fn complaints(expr: &str, known: &BTreeMap<String, Option<BTreeSet<String>>>) ->
         let (name, after) = rest.split_at(rest.find(|c| !is_name(c)).unwrap_or(rest.len()));
         rest = after.trim_start();
         let is_series = name.contains(':')
-            || name.contains('_') && rest.chars().next() != Some('(')
+            || name.contains('_') && !rest.starts_with('(')
             || name == "up"
             || name.starts_with("ALERTS");
         if ["by", "on", "without", "ignoring", "group_left", "group_right"].contains(&name) {
@@ -383,8 +383,8 @@ fn has_words(text: &str) -> bool {
             rest.find("}}").map(|end| end + 2)
         } else if rest.starts_with("${") {
             rest.find('}').map(|end| end + 1)
-        } else if rest.starts_with('$') {
-            Some(1 + rest[1..].find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len() - 1))
+        } else if let Some(name) = rest.strip_prefix('$') {
+            Some(1 + name.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(name.len()))
         } else if rest.starts_with('{') {
             Some(1)
         } else {
