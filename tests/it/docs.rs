@@ -96,17 +96,6 @@ fn the_readme_s_error_is_what_one_gets() {
 }
 
 #[test]
-fn the_readme_s_alerts_name_metrics_that_exist() {
-    let readme = read("README.md");
-    let rules = part(&readme, "<!-- example: alerts -->\n```yaml", "```");
-    let known: BTreeSet<_> = CATALOGUE.iter().map(|family| family.name).collect();
-    let words = rules.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
-    let named: BTreeSet<_> = words.filter(|word| word.starts_with("btcpool_")).collect();
-    assert_eq!(named.difference(&known).collect::<Vec<_>>(), [] as [&&str; 0]);
-    assert!(named.len() >= 5, "{named:?}");
-}
-
-#[test]
 fn every_metric_that_the_readme_names_exists() {
     let readme = read("README.md");
     let known: BTreeSet<_> = CATALOGUE.iter().map(|family| family.name).collect();
