@@ -409,11 +409,6 @@ impl Prometheus {
         Self { url, http: http(), process, _directory: directory }
     }
 
-    /// Has it read its configuration and its rules anew.
-    pub fn reload(&self) {
-        self.process.signal("HUP");
-    }
-
     /// Asks its API; `None` while it is not ready.
     pub async fn ask(&self, path: &str, parameters: &[(&str, &str)]) -> Option<Value> {
         let url = Url::parse_with_params(&format!("{}{path}", self.url), parameters).unwrap();
