@@ -40,8 +40,8 @@ const DOES_NOT_HAPPEN: [&str; 10] = [
     "BTCpoolWorkersCut",
 ];
 
-/// The demo's farms, and what happens to them besides: an outage of the API, a few failed polls, answers that cannot be read, a
-/// power cut, and a pool that was weak for a while.
+/// The demo's farms, and what happens to them besides: an outage of the API, a few failed polls, answers that cannot be
+/// read, a power cut, a machine that gets too hot, and a pool that was weak for a while.
 fn farms(from: i64, to: i64) -> Farm {
     let mut farm = Farm::new(1, Timestamp::from_second(from).unwrap());
     let incident = |trouble, account: &str, begin: i64, lasting: i64| Incident {
@@ -57,6 +57,10 @@ fn farms(from: i64, to: i64) -> Farm {
         incident(Trouble::Stopped, "garage", to - 50 * 60, 2 * HOUR),
         incident(Trouble::Garbled, "garage", to - 12 * HOUR, 2 * HOUR),
         incident(Trouble::PoolWeak(0.55), "", to - 7 * HOUR, HOUR),
+        Incident {
+            machines: "h1-r03-p05".to_owned(),
+            ..incident(Trouble::Throttled(0.4), "ekibastuz_hall_1", to - 6 * HOUR, 12 * HOUR)
+        },
         incident(Trouble::Unpaid, "karaganda_scrypt", to - 20 * 24 * HOUR, 100 * 24 * HOUR),
     ];
     farm
