@@ -140,8 +140,8 @@ const RHYTHM_PAYOUTS: usize = 31;
 /// Fewer intervals make no rhythm.
 const RHYTHM_INTERVALS: usize = 3;
 
-/// Payouts that are less apart than this part of the mean belong together.
-const SAME_PAYOUT_PART: i64 = 20;
+/// Payouts that are no farther apart belong together.
+const SAME_PAYOUT_SECONDS: i64 = 600;
 
 /// Whether a read from a day on must have brought a row of that date, if there is one: there is a day of doubt, because
 /// `from` may be exclusive, and because a payment's day depends on when the pool's day begins.
@@ -229,8 +229,7 @@ impl Payments {
         times.truncate(RHYTHM_PAYOUTS);
         let mut intervals: Vec<_> = times.windows(2).map(|pair| pair[0] - pair[1]).collect();
         // What the pool pays in several parts is one payout; its parts would pull the median down to nothing.
-        let mean = intervals.iter().sum::<i64>() / i64::try_from(intervals.len()).ok().filter(|&count| count > 0)?;
-        intervals.retain(|&interval| interval > mean / SAME_PAYOUT_PART);
+        intervals.retain(|&interval| interval > SAME_PAYOUT_SECONDS);
         intervals.sort_unstable();
         let middle = intervals.len() / 2;
         let median = || Some((intervals[(intervals.len() - 1) / 2] as f64 + *intervals.get(middle)? as f64) / 2.0);

@@ -170,6 +170,7 @@ fn the_usual_time_between_payouts_is_the_median_of_the_newest() {
     assert_eq!(usual(&[0, 24, 48]), None, "three are too few");
     assert_eq!(usual(&[0, 24, 24, 48]), None, "and those that are made together are one");
     assert_eq!(usual(&[0, 24, 48, 96]), Some(24.0));
+    assert_eq!(usual(&[0, 9000, 9024, 9048]), Some(24.0), "a year's rest before");
     assert_eq!(usual(&[96, 24, 0, 48]), Some(24.0), "in any order");
     assert_eq!(usual(&[0, 10, 30, 60, 100]), Some(25.0), "between the middle two");
     // Thirty intervals of two days hide what was before them.
