@@ -27,7 +27,8 @@ const NOTHING_TO_SHOW: [(&str, &str); 1] = [("Certificate ends in", "the demo sp
 
 /// Alerts whose expressions have no result on that day, in order: what they are about does not happen there. Their own
 /// tests, in `deploy/prometheus/tests`, raise each.
-const DOES_NOT_HAPPEN: [&str; 10] = [
+const DOES_NOT_HAPPEN: [&str; 11] = [
+    "BTCpoolAccountUnwatched",
     "BTCpoolCertificateExpiring",
     "BTCpoolExporterDown",
     "BTCpoolFeeHigh",
