@@ -11,7 +11,7 @@
 //! | `backfill` | Prometheus on blocks of backfilled history answers as the pool's books do, to the last 1e-8 coin |
 //! | `rules` | promtool checks and tests the rules, amtool checks the example for Alertmanager |
 //! | `alerts` | a healthy week of the simulated pool raises nothing |
-//! | `incidents` | eight incidents, sixty times as fast, through a real Alertmanager: who is told, when, and of what else |
+//! | `alert_incidents` | eight incidents, sixty times as fast, through a real Alertmanager: who is told, when, and of what else |
 //! | `dashboards` | every rule and every query of a panel has data on a day of the demo |
 //! | `browser` | a real browser shows the status page and the metrics |
 //!
@@ -23,12 +23,12 @@
 #![expect(clippy::panic, clippy::unwrap_used, reason = "this is how a test fails")]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the tables are what some of them are run for")]
 
+mod alert_incidents;
 mod alerts;
 mod backfill;
 mod browser;
 mod dashboards;
 mod exposition;
-mod incidents;
 #[path = "../it/parser.rs"]
 mod parser;
 mod past;
