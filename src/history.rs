@@ -230,10 +230,13 @@ impl Payments {
         let mut intervals: Vec<_> = times.windows(2).map(|pair| pair[0] - pair[1]).collect();
         // What the pool pays in several parts is one payout; its parts would pull the median down to nothing.
         intervals.retain(|&interval| interval > SAME_PAYOUT_SECONDS);
+        if intervals.len() < RHYTHM_INTERVALS {
+            return None;
+        }
         intervals.sort_unstable();
-        let middle = intervals.len() / 2;
-        let median = || Some((intervals[(intervals.len() - 1) / 2] as f64 + *intervals.get(middle)? as f64) / 2.0);
-        if intervals.len() < RHYTHM_INTERVALS { None } else { median() }
+        // The one in the middle, or the two.
+        let count = intervals.len();
+        Some((intervals[(count - 1) / 2] + intervals[count / 2]) as f64 / 2.0)
     }
 
     /// The newest payout and the one before it, by time and then by id; `None` while their order is not known.

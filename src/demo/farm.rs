@@ -55,7 +55,7 @@ pub enum Trouble {
     Stopped,
     /// Machines deliver this share of what they should.
     Throttled(f64),
-    /// Machines are missing from the pool's list, and mine on.
+    /// Machines are missing from the pool's list, and from the account's figures.
     Unlisted,
     /// The account's key is not taken.
     KeyRefused,
@@ -271,9 +271,14 @@ impl Farm {
         Self::with(accounts.collect(), now, seed)
     }
 
-    /// The account that a key belongs to, if the key is taken.
+    /// The account that a key belongs to.
+    pub fn owner(&self, key: &str) -> Option<&Account> {
+        self.accounts.iter().find(|account| account.key == key && account.key_valid)
+    }
+
+    /// The same, if the key is taken now.
     pub fn account(&self, key: &str, now: i64) -> Option<&Account> {
-        let account = self.accounts.iter().find(|account| account.key == key && account.key_valid)?;
+        let account = self.owner(key)?;
         let refused = |incident: &Incident| incident.trouble == Trouble::KeyRefused && incident.concerns(&account.name);
         (!self.going_on(now).any(refused)).then_some(account)
     }
@@ -289,7 +294,7 @@ impl Farm {
         self.going_on(now).map(share).product()
     }
 
-    /// Whether a payout to an account that falls due waits.
+    /// Until when a payout to an account that falls due waits, if it does.
     pub fn withholds(&self, account: &str, due: i64) -> Option<i64> {
         let unpaid = |incident: &&Incident| incident.trouble == Trouble::Unpaid && incident.concerns(account);
         self.going_on(due).find(unpaid).map(|incident| incident.to)

@@ -16,8 +16,9 @@ use std::{
 
 use axum::{
     Json, Router,
+    body::{Body, to_bytes},
     extract::{Path as Segment, Query, State},
-    http::HeaderMap,
+    http::{HeaderMap, HeaderName, Request},
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
@@ -26,13 +27,15 @@ use btcpool_exporter::{
     demo::{Farm, Incident, SimulatedPool, Trouble},
     server,
 };
-use jiff::{SignedDuration, Timestamp, tz::Offset};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt as _;
 
 use crate::{
+    noon::noon,
     past::{self, seconds},
+    pool::{Labels, number},
     programs::{Alertmanager, Exporter, Prometheus, key},
     scraping::prometheus,
 };
@@ -188,39 +191,39 @@ impl FastPool {
         Router::new().route("/ru/api", get(asked)).with_state(self)
     }
 
-    async fn answer(&self, method: &str, parameters: &BTreeMap<String, String>, headers: HeaderMap) -> Response {
+    /// What the pool itself answers.
+    async fn ask(&self, parameters: &BTreeMap<String, String>, headers: HeaderMap) -> Response {
         let query: Vec<_> = parameters.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let mut request = axum::http::Request::get(format!("/ru/api?{}", query.join("&")));
+        let mut request = Request::get(format!("/ru/api?{}", query.join("&"))).body(Body::empty()).unwrap();
+        *request.headers_mut() = headers;
+        self.pool.router().oneshot(request).await.unwrap()
+    }
+
+    async fn answer(&self, method: &str, parameters: &BTreeMap<String, String>, headers: HeaderMap) -> Response {
         let shifted = headers.get("x-api-key").is_some_and(|given| given.as_bytes() == key(&self.shift.0).as_bytes());
-        *request.headers_mut().unwrap() = headers;
-        let response = self.pool.router().oneshot(request.body(axum::body::Body::empty()).unwrap()).await.unwrap();
-        let field = match method {
-            "workers" => "last_active",
-            "payment_history" => "created_time",
+        let response = self.ask(parameters, headers).await;
+        let (field, later) = match method {
+            "workers" => ("last_active", 0),
+            "payment_history" => ("created_time", if shifted { self.shift.1 } else { 0 }),
             _ => return response,
         };
         let (parts, body) = response.into_parts();
-        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        let body = to_bytes(body, usize::MAX).await.unwrap();
         let Ok(mut answer) = serde_json::from_slice::<Value>(&body) else { return (parts, body).into_response() };
         for row in answer["data"].as_array_mut().into_iter().flatten() {
-            let at: i64 = row[field].as_str().unwrap().parse().unwrap();
-            let later = if shifted && method == "payment_history" { self.shift.1 } else { 0 };
-            row[field] = self.told(at + later).to_string().into();
+            row[field] = self.told(number(row, field) as i64 + later).to_string().into();
         }
         (parts.status, Json(answer)).into_response()
     }
 
     /// Payouts to an account by the pool's own time, newest first.
     async fn payouts(&self, account: &str) -> Vec<i64> {
-        let mut parameters = BTreeMap::from([("method", "payment_history"), ("currency", "BTC"), ("limit", "200")]);
-        let query: Vec<_> = parameters.iter_mut().map(|(name, value)| format!("{name}={value}")).collect();
-        let request =
-            axum::http::Request::get(format!("/ru/api?{}", query.join("&"))).header("x-api-key", key(account));
-        let request = request.body(axum::body::Body::empty()).unwrap();
-        let body = self.pool.router().oneshot(request).await.unwrap().into_body();
-        let answer: Value = serde_json::from_slice(&axum::body::to_bytes(body, usize::MAX).await.unwrap()).unwrap();
-        let rows = answer["data"].as_array().unwrap();
-        rows.iter().map(|row| row["created_time"].as_str().unwrap().parse().unwrap()).collect()
+        let parameters = [("method", "payment_history"), ("currency", "BTC"), ("limit", "200")];
+        let parameters = parameters.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let headers = HeaderMap::from_iter([(HeaderName::from_static("x-api-key"), key(account).parse().unwrap())]);
+        let body = self.ask(&parameters.into(), headers).await.into_body();
+        let answer: Value = serde_json::from_slice(&to_bytes(body, usize::MAX).await.unwrap()).unwrap();
+        answer["data"].as_array().unwrap().iter().map(|row| number(row, "created_time") as i64).collect()
     }
 }
 
@@ -239,7 +242,7 @@ struct Got {
     at: SystemTime,
     receiver: String,
     status: String,
-    labels: BTreeMap<String, String>,
+    labels: Labels,
 }
 
 /// Whoever is told.
@@ -284,7 +287,7 @@ impl Inbox {
     }
 }
 
-fn without_severity(labels: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+fn without_severity(labels: &Labels) -> Labels {
     labels.iter().filter(|(name, _)| *name != "severity").map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
@@ -400,10 +403,7 @@ fn durations_are_scaled_and_nothing_else_is() {
 
 /// The pool at its beginning: a fast clock at noon of the day that it is where the exporter counts days.
 async fn pool() -> (FastPool, String) {
-    let now = Timestamp::now();
-    let hours = 12 - Offset::UTC.to_datetime(now).hour();
-    let day = Offset::constant(hours).to_datetime(now).date();
-    let noon = Offset::constant(8).to_timestamp(day.at(12, 0, 0, 0)).unwrap();
+    let (noon, day_utc_offset) = noon();
     let accounts = ACCOUNTS.map(|(name, machines)| (name.to_owned(), key(name), machines));
     let mut farm = Farm::of(7, noon, accounts);
     farm.days = 60;
@@ -419,7 +419,7 @@ async fn pool() -> (FastPool, String) {
         })
         .collect();
     let clock = Clock::simulated(noon - SignedDuration::from_mins(LEAD), FACTOR as f64);
-    let wall = now.as_millisecond() as f64 / 1000.0 + (LEAD * MINUTE / FACTOR) as f64;
+    let wall = Timestamp::now().as_millisecond() as f64 / 1000.0 + (LEAD * MINUTE / FACTOR) as f64;
     let pool = SimulatedPool::of(farm, clock);
     let mut pool = FastPool { pool, clock, began: (noon.as_second(), wall), shift: ("unpaid".to_owned(), 0) };
     // The awaited payout is late when 2.5 of the usual times between two have passed.
@@ -428,7 +428,7 @@ async fn pool() -> (FastPool, String) {
     between.sort_unstable();
     let usual = (between[(between.len() - 1) / 2] + between[between.len() / 2]) / 2;
     pool.shift.1 = minute(LATE) - (payouts[0] + usual * 5 / 2);
-    (pool, format!("{}{:02}:00", if hours < 0 { '-' } else { '+' }, hours.unsigned_abs()))
+    (pool, day_utc_offset)
 }
 
 /// A week of half-hourly hashrates of the machines that will be judged by their week.

@@ -29,6 +29,8 @@ mod backfill;
 mod browser;
 mod dashboards;
 mod exposition;
+#[path = "../faults/noon.rs"]
+mod noon;
 #[path = "../it/parser.rs"]
 mod parser;
 mod past;

@@ -18,7 +18,7 @@ use std::{
 use btcpool_exporter::{
     Exporter,
     clock::Clock,
-    collector::{Format, Moment, Scope, View, render},
+    collector::{Format, Moment, Scope, View, past::labels_text, render},
     config::{Config, Overrides},
     demo::{Farm, SimulatedPool},
     server,
@@ -29,6 +29,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    pool::Labels,
     programs::{Prometheus, run_long},
     rules::promtool,
 };
@@ -112,7 +113,7 @@ pub struct Past {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Episode {
     pub name: String,
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     pub from: i64,
     pub to: i64,
 }
@@ -249,8 +250,6 @@ pub fn seconds(duration: &str) -> i64 {
     sum
 }
 
-type Labels = BTreeMap<String, String>;
-
 async fn evaluate(
     prometheus: &Prometheus,
     span: Span,
@@ -304,9 +303,8 @@ async fn evaluate(
 }
 
 fn write_sample(text: &mut BufWriter<File>, name: &str, labels: &Labels, value: &str, at: i64) {
-    let escaped = |value: &str| value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-    let labels: Vec<_> = labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
-    writeln!(text, "{name}{{{}}} {value} {at}", labels.join(",")).unwrap();
+    let labels = labels_text(labels.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    writeln!(text, "{name}{labels} {value} {at}").unwrap();
 }
 
 /// An expression's values over the span.

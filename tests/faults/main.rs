@@ -19,6 +19,7 @@ mod catalogue;
 mod certificates;
 mod docs;
 mod matrix;
+mod noon;
 mod outage;
 #[path = "../it/parser.rs"]
 mod parser;

@@ -18,13 +18,13 @@ use btcpool_exporter::{
     clock::Clock,
     demo::{Farm, SimulatedPool},
 };
-use jiff::{Timestamp, tz::Offset};
 use tokio::{sync::Semaphore, task::JoinSet};
 
 use crate::{
     canary::Canary,
     catalogue::{ALL, CATALOGUE, Entry, Expect, Kind, MAX_BYTES, PAGE, Scope, Series, Shown, WORKERS},
     certificates::Authority,
+    noon::noon,
     parser::Sample,
     pool::{Elsewhere, FaultyPool, Transport, Where},
     program::{PATIENCE, Program, Scrape, fields},
@@ -317,17 +317,11 @@ fn difference(now: &Series, expected: &Series) -> String {
     format!("{} series where {} are expected:{text}", now.len(), expected.len())
 }
 
-/// A simulated pool whose time stands still at noon of its day, and how the exporter must count days so that no
-/// midnight comes while the test runs.
+/// A simulated pool whose time stands still at noon, and how the exporter must count days so that it is noon there.
 fn pool_at_noon(accounts: &[(String, String)]) -> (SimulatedPool, String) {
-    let now = Timestamp::now();
-    let hours = 12 - Offset::UTC.to_datetime(now).hour();
-    let day = Offset::constant(hours).to_datetime(now).date();
-    // The simulated pool's own day begins at +08:00.
-    let noon = Offset::constant(8).to_timestamp(day.at(12, 0, 0, 0)).unwrap();
+    let (noon, day_utc_offset) = noon();
     let accounts = accounts.iter().map(|(name, key)| (name.clone(), key.clone(), WORKERS));
-    let pool = SimulatedPool::of(Farm::of(7, noon, accounts), Clock::simulated(noon, 0.0));
-    (pool, format!("{}{:02}:00", if hours < 0 { '-' } else { '+' }, hours.unsigned_abs()))
+    (SimulatedPool::of(Farm::of(7, noon, accounts), Clock::simulated(noon, 0.0)), day_utc_offset)
 }
 
 /// The host that has a name in its own namespace only.

@@ -437,7 +437,7 @@ impl Shared {
         let endpoint = parameter("method").cloned().unwrap_or_default();
         let offset = parameter("offset").and_then(|offset| offset.parse().ok());
         let mut asked = Asked { endpoint, account: None, offset, before: 0, at: Instant::now(), target, headers };
-        asked.account = self.simulated.farm().account(asked.key(), i64::MAX).map(|account| account.name.clone());
+        asked.account = self.simulated.farm().owner(asked.key()).map(|account| account.name.clone());
         self.count(&mut asked);
         Some(asked)
     }

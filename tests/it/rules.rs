@@ -21,7 +21,7 @@ fn folder(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-fn files(path: &str) -> Vec<PathBuf> {
+pub fn files(path: &str) -> Vec<PathBuf> {
     let mut files: Vec<_> = fs::read_dir(folder(path)).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     files
@@ -45,7 +45,7 @@ fn alerts() -> BTreeMap<String, Value> {
 }
 
 /// The series that may be named, and the labels of each; `None`: whatever the rule gives them.
-fn known() -> BTreeMap<String, Option<BTreeSet<String>>> {
+pub fn known() -> BTreeMap<String, Option<BTreeSet<String>>> {
     let mut known = BTreeMap::new();
     for family in CATALOGUE {
         let mut labels: BTreeSet<_> = family.labels.iter().map(|&label| label.to_owned()).collect();
