@@ -251,10 +251,10 @@ REFUSED = [
 
 
 def check_refused():
-    def refused(values, message, *flags):
+    def refused(values, message, *flags, chart=CHART):
         file = work / "refused.yaml"
         file.write_text(yaml.safe_dump(values))
-        result = helm("template", "btcpool", CHART, "--values", file, *flags)
+        result = helm("template", "btcpool", chart, "--values", file, *flags)
         if result.returncode == 0:
             fail(f"not refused: {values}")
         elif message not in result.stderr:
@@ -264,12 +264,18 @@ def check_refused():
 
     for values, message in REFUSED:
         refused(values, message)
+    # A checkout without links, in which the chart would make nothing and say nothing.
+    unlinked = work / "unlinked"
+    shutil.rmtree(unlinked, ignore_errors=True)
+    shutil.copytree(CHART, unlinked, ignore=shutil.ignore_patterns("dashboards", "rules"))
+    refused({"dashboards": {"enabled": True}}, "dashboards: this copy of the chart has none", chart=unlinked)
+    refused({"prometheusRule": {"enabled": True}}, "prometheusRule: this copy of the chart has no rules", chart=unlinked)
     refused({"shards": 2}, "shards: Kubernetes v1.27 does not number the pods of a StatefulSet", "--kube-version", "1.27")
     refused({}, "chart requires kubeVersion: >=1.25.0-0 which is incompatible", "--kube-version", "1.24")
     for flags in (["--kube-version", "1.25"], ["--kube-version", "1.28", "--set", "shards=2"]):
         if helm("template", "btcpool", CHART, *flags).returncode != 0:
             fail(f"refused: {flags}")
-    print(f"refused: {len(REFUSED) + 2}")
+    print(f"refused: {len(REFUSED) + 4}")
 
 
 # --- valid ------------------------------------------------------------------------------------------------------------
