@@ -709,7 +709,7 @@ def check_probes():
             eventually(401, lambda: status(f"http://127.0.0.1:{port}{path}"))
         for probe in probes("helm-secure"):
             command = [part.replace(":10058", f"127.0.0.1:{port}") for part in inside(root, probe["exec"]["command"])]
-            if command[0] != "btcpool-exporter":
+            if command[0] != "/usr/bin/btcpool-exporter":
                 fail(f"the probe runs {command[0]}")
             eventually(0, lambda: exporter(*command[1:]).returncode)
     for probe in probes("helm-secure"):

@@ -1,9 +1,10 @@
 {{- define "btcpool-exporter.probe" -}}
 {{- $web := .root.Values.web -}}
+{{- /* By its whole path: an image made from nothing names no PATH. */}}
 {{- if and $web.existingSecret (eq $web.probes "exec") }}
 exec:
   command:
-    - btcpool-exporter
+    - /usr/bin/btcpool-exporter
     - health
     - --web.listen-address=:10058
     - --web.config.file=/etc/btcpool-exporter/web/{{ $web.key }}
