@@ -117,7 +117,7 @@ _btcpool__exporter() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        btcpool__subcmd__exporter__subcmd__backfill)
+        btcpool__exporter__subcmd__backfill)
             opts="-h -V --from --to --account --output --step --label --config.file --web.listen-address --web.telemetry-path --web.config.file --web.max-requests --web.enable-lifecycle --web.systemd-socket --config.enable-auto-reload --log.level --log.format --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -194,7 +194,7 @@ _btcpool__exporter() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        btcpool__subcmd__exporter__subcmd__check)
+        btcpool__exporter__subcmd__check)
             opts="-h -V --probe --config.file --web.listen-address --web.telemetry-path --web.config.file --web.max-requests --web.enable-lifecycle --web.systemd-socket --config.enable-auto-reload --log.level --log.format --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -247,7 +247,7 @@ _btcpool__exporter() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        btcpool__subcmd__exporter__subcmd__demo)
+        btcpool__exporter__subcmd__demo)
             opts="-h -V --speed --seed --config.file --web.listen-address --web.telemetry-path --web.config.file --web.max-requests --web.enable-lifecycle --web.systemd-socket --config.enable-auto-reload --log.level --log.format --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -308,7 +308,7 @@ _btcpool__exporter() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        btcpool__subcmd__exporter__subcmd__health)
+        btcpool__exporter__subcmd__health)
             opts="-h -V --url --config.file --web.listen-address --web.telemetry-path --web.config.file --web.max-requests --web.enable-lifecycle --web.systemd-socket --config.enable-auto-reload --log.level --log.format --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -365,7 +365,7 @@ _btcpool__exporter() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        btcpool__subcmd__exporter__subcmd__help)
+        btcpool__exporter__subcmd__help)
             opts="serve check once demo backfill health help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -379,7 +379,7 @@ _btcpool__exporter() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        btcpool__subcmd__exporter__subcmd__help__subcmd__backfill)
+        btcpool__exporter__subcmd__help__subcmd__backfill)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -393,7 +393,7 @@ _btcpool__exporter() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        btcpool__subcmd__exporter__subcmd__help__subcmd__check)
+        btcpool__exporter__subcmd__help__subcmd__check)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -407,7 +407,7 @@ _btcpool__exporter() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        btcpool__subcmd__exporter__subcmd__help__subcmd__demo)
+        btcpool__exporter__subcmd__help__subcmd__demo)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -421,7 +421,7 @@ _btcpool__exporter() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        btcpool__subcmd__exporter__subcmd__help__subcmd__health)
+        btcpool__exporter__subcmd__help__subcmd__health)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -435,7 +435,7 @@ _btcpool__exporter() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        btcpool__subcmd__exporter__subcmd__help__subcmd__help)
+        btcpool__exporter__subcmd__help__subcmd__help)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -449,7 +449,7 @@ _btcpool__exporter() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        btcpool__subcmd__exporter__subcmd__help__subcmd__once)
+        btcpool__exporter__subcmd__help__subcmd__once)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -463,7 +463,7 @@ _btcpool__exporter() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        btcpool__subcmd__exporter__subcmd__help__subcmd__serve)
+        btcpool__exporter__subcmd__help__subcmd__serve)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -477,7 +477,7 @@ _btcpool__exporter() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        btcpool__subcmd__exporter__subcmd__once)
+        btcpool__exporter__subcmd__once)
             opts="-h -V --config.file --web.listen-address --web.telemetry-path --web.config.file --web.max-requests --web.enable-lifecycle --web.systemd-socket --config.enable-auto-reload --log.level --log.format --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -530,7 +530,7 @@ _btcpool__exporter() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        btcpool__subcmd__exporter__subcmd__serve)
+        btcpool__exporter__subcmd__serve)
             opts="-h -V --config.file --web.listen-address --web.telemetry-path --web.config.file --web.max-requests --web.enable-lifecycle --web.systemd-socket --config.enable-auto-reload --log.level --log.format --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

@@ -1,18 +1,21 @@
-# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
-function __fish_btcpool_exporter_global_optspecs
-    string join \n config.file= web.listen-address= web.telemetry-path= web.config.file= web.max-requests= web.enable-lifecycle web.systemd-socket config.enable-auto-reload log.level= log.format= h/help V/version
-end
-
+# The command, if there is one: the first word that is neither a flag nor a flag's value.
 function __fish_btcpool_exporter_needs_command
-    # Figure out if the current invocation already has a command.
-    set -l cmd (commandline -opc)
-    set -e cmd[1]
-    argparse -s (__fish_btcpool_exporter_global_optspecs) -- $cmd 2>/dev/null
-    or return
-    if set -q argv[1]
-        # Also print the command, so this can be used to figure out what it is.
-        echo $argv[1]
-        return 1
+    set -l words (commandline -opc)
+    set -e words[1]
+    set -l flag
+    for word in $words
+        if test -n "$flag"
+            set flag
+            continue
+        end
+        switch $word
+            case --config.file --web.listen-address --web.telemetry-path --web.config.file --web.max-requests --log.level --log.format
+                set flag $word
+            case '-*'
+            case '*'
+                echo $word
+                return 1
+        end
     end
     return 0
 end

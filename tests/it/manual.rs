@@ -131,6 +131,7 @@ fn synopsis(command: &Command) -> String {
 fn manual() -> String {
     let command = command();
     let man = Man::new(command.clone().override_usage(synopsis(&command)))
+        .title(NAME.to_uppercase())
         .date(DATE)
         .source(format!("{NAME} {}", env!("CARGO_PKG_VERSION")))
         .manual("User Commands");
@@ -191,7 +192,55 @@ fn manual() -> String {
 fn completions(shell: Shell) -> String {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command(), NAME, &mut script);
-    String::from_utf8(script).unwrap()
+    let script = String::from_utf8(script).unwrap();
+    match shell {
+        // A hyphen in the program's name is one thing where the command is looked for, and another where it is found.
+        Shell::Bash => script.replace("btcpool__subcmd__exporter", "btcpool__exporter"),
+        Shell::Fish => {
+            // It would have fish's argparse find the command, which refuses flags with dots in their names.
+            let (begin, end) = (
+                "function __fish_btcpool_exporter_global_optspecs",
+                "function __fish_btcpool_exporter_using_subcommand",
+            );
+            let begin = script[..script.find(begin).unwrap()].rfind('#').unwrap();
+            let end = script.find(end).unwrap();
+            format!("{}{}\n{}", &script[..begin], needs_command(), &script[end..])
+        }
+        _ => script,
+    }
+}
+
+/// The function of fish by which the completions find out whether there is a command already, and which.
+fn needs_command() -> String {
+    let command = command();
+    let valued = command.get_arguments().filter(|arg| arg.get_action().takes_values());
+    let valued: Vec<_> = valued.map(|arg| format!("--{}", arg.get_long().unwrap())).collect();
+    format!(
+        "\
+# The command, if there is one: the first word that is neither a flag nor a flag's value.
+function __fish_btcpool_exporter_needs_command
+    set -l words (commandline -opc)
+    set -e words[1]
+    set -l flag
+    for word in $words
+        if test -n \"$flag\"
+            set flag
+            continue
+        end
+        switch $word
+            case {}
+                set flag $word
+            case '-*'
+            case '*'
+                echo $word
+                return 1
+        end
+    end
+    return 0
+end
+",
+        valued.join(" ")
+    )
 }
 
 fn path(file: &str) -> PathBuf {
