@@ -30,6 +30,7 @@ use crate::{
     collector::{self, Format, Moment, Scope, View},
     config::{self, Config, ConfigError, ListenAddress, LogFormat, LogLevel, sources::Sources},
     demo::SimulatedPool,
+    notify::Manager,
     poller::Demand,
     reload::Reloader,
     server::{self, Web, web_config::WebConfig},
@@ -90,6 +91,7 @@ pub async fn serve(flags: &Flags, sockets: ListenFd) -> Result<(), Failure> {
     let listeners = if config.web.systemd_socket { inherited(sockets)? } else { bind(&config, &shutdown).await? };
     let mut exporter = Exporter::new(config, Clock::system()).map_err(Failure::running)?;
     exporter.web = web;
+    exporter.manager = Manager::from_env();
     let (flags, environment) = (flags.clone(), environment()?);
     let watch = flags.enable_auto_reload;
     let load = move || Config::load(flags.config_file.as_deref(), environment.clone(), &flags.overrides());
@@ -135,6 +137,7 @@ pub async fn demo(flags: &Flags, demo: &cli::Simulation) -> Result<(), Failure> 
     let serving = tokio::spawn(server::serve(pool_listener, pool.router(), shutdown.clone()));
     let mut exporter = Exporter::new(config, clock).map_err(Failure::running)?;
     exporter.web = web;
+    exporter.manager = Manager::from_env();
     exporter.run(listeners, shutdown).await.map_err(Failure::running)?;
     // Whoever asks the simulated pool yet has had as long as the exporter took to stop.
     serving.abort();

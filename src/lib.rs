@@ -29,6 +29,7 @@ pub mod config;
 pub mod demo;
 pub mod history;
 pub mod model;
+pub mod notify;
 pub mod poller;
 pub mod process;
 pub mod reload;
@@ -46,10 +47,11 @@ use crate::{
     client::{PoolClient, SetupError},
     clock::Clock,
     config::{Config, ConfigError},
+    notify::Manager,
     poller::{Demand, Poller, Tasks},
     reload::{Reload, Reloader},
     server::{App, Limits, Server, Web},
-    store::Store,
+    store::{Store, Tally},
     telemetry::Telemetry,
 };
 
@@ -76,6 +78,8 @@ pub struct Exporter {
     pub poller: Arc<Poller>,
     /// How its clients are served.
     pub web: Arc<Web>,
+    /// Who is told how it goes.
+    pub manager: Manager,
     reloads: (mpsc::Sender<Reload>, mpsc::Receiver<Reload>),
     reloader: Option<Reloader>,
 }
@@ -92,8 +96,8 @@ impl Exporter {
         let store = Arc::new(Store::new(&config));
         let client = client(&config, &telemetry, clock)?;
         let poller = Arc::new(Poller::new(config.clone(), client, store.clone(), clock));
-        let web = Arc::new(Web::plain());
-        Ok(Self { config, store, telemetry, clock, poller, web, reloads: mpsc::channel(1), reloader: None })
+        let (web, manager) = (Arc::new(Web::plain()), Manager::default());
+        Ok(Self { config, store, telemetry, clock, poller, web, manager, reloads: mpsc::channel(1), reloader: None })
     }
 
     /// A handle by which the running exporter takes up what `load` loads. While it runs it watches the files of the web
@@ -105,7 +109,8 @@ impl Exporter {
     ) -> Reloader {
         let (reloads, telemetry) = (self.reloads.0.clone(), self.telemetry.clone());
         let watched = watch.then(|| self.config.sources.clone());
-        let reloader = Reloader::new(load, self.web.clone(), reloads, telemetry, self.clock, watched);
+        let (web, manager) = (self.web.clone(), self.manager.clone());
+        let reloader = Reloader::new(load, web, manager, reloads, telemetry, self.clock, watched);
         self.reloader = Some(reloader.clone());
         reloader
     }
@@ -148,17 +153,21 @@ impl Exporter {
         if let Some(reloader) = self.reloader.take() {
             watching.spawn(reloader.watch());
         }
+        let judge = app.clone();
+        watching.spawn(self.manager.clone().keep_alive(move || judge.is_healthy()));
+        self.manager.ready();
         let result = loop {
             app.beat();
+            if self.manager.listens() {
+                self.manager.status(self.status());
+            }
             tokio::select! {
                 // In this order: at the end the listeners end, too, and that is no defect then.
                 biased;
                 () = shutdown.cancelled() => break Ok(()),
                 () = polling.ended() => break Err(RunError::TaskEnded("a poller")),
                 _ = serving.join_next(), if !serving.is_empty() => break Err(RunError::TaskEnded("a listener")),
-                _ = watching.join_next(), if !watching.is_empty() => {
-                    break Err(RunError::TaskEnded("the watch over the files"));
-                }
+                _ = watching.join_next() => break Err(RunError::TaskEnded("the watch over files or health")),
                 // This exporter has a sender of its own, so that there is always one to come.
                 Some((config, reply)) = self.reloads.1.recv() => {
                     let result = self.take_up(config, &mut polling);
@@ -177,12 +186,21 @@ impl Exporter {
                 complaint = self.complain(complaint.as_deref());
             }
         };
+        self.manager.stopping().await;
         // A poll that is under way is given up; its answer would be seen by nobody.
         polling.end().await;
         shutdown.cancel();
         let drained = async { while serving.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(server::DRAIN_TIMEOUT, drained).await;
         result
+    }
+
+    /// How it goes, in one line.
+    fn status(&self) -> String {
+        let Tally { good, failed, waiting } = self.store.tally();
+        let accounts = self.config.own_accounts().count();
+        let reload = if self.telemetry.snapshot().reload_succeeded { "" } else { "; the last reload failed" };
+        format!("accounts: {accounts}; endpoints: {good} answer, {failed} fail, {waiting} not asked yet{reload}")
     }
 
     /// Goes on under another configuration; what is polled under both is polled on, and what is known of it stays.

@@ -11,6 +11,7 @@ use crate::{
     client::SetupError,
     clock::Clock,
     config::{Config, ConfigError, sources::Sources},
+    notify::Manager,
     server::{Terms, Web},
     telemetry::Telemetry,
 };
@@ -32,6 +33,7 @@ type Load = dyn Fn() -> Result<Config, ConfigError> + Send + Sync;
 pub struct Reloader {
     load: Arc<Load>,
     web: Arc<Web>,
+    manager: Manager,
     reloads: mpsc::Sender<Reload>,
     telemetry: Arc<Telemetry>,
     clock: Clock,
@@ -90,13 +92,14 @@ impl Reloader {
     pub(crate) fn new(
         load: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
         web: Arc<Web>,
+        manager: Manager,
         reloads: mpsc::Sender<Reload>,
         telemetry: Arc<Telemetry>,
         clock: Clock,
         watched: Option<Sources>,
     ) -> Self {
         let state = State { watched, config_error: None, web_error: None, waits_for_web: false };
-        Self { load: Arc::new(load), web, reloads, telemetry, clock, state: Arc::new(Mutex::new(state)) }
+        Self { load: Arc::new(load), web, manager, reloads, telemetry, clock, state: Arc::new(Mutex::new(state)) }
     }
 
     /// Loads the configuration and the web configuration and takes both up, or leaves everything as it is. What came of
@@ -107,7 +110,12 @@ impl Reloader {
     /// [`ReloadError`].
     pub async fn reload(&self) -> Result<(), ReloadError> {
         let mut state = self.state.lock().await;
-        self.as_asked(&mut state).await
+        // What the watch takes up by itself, nobody waits for.
+        self.manager.reloading();
+        let result = self.as_asked(&mut state).await;
+        // In any case: what was not taken up left everything as it was.
+        self.manager.ready();
+        result
     }
 
     async fn as_asked(&self, state: &mut State) -> Result<(), ReloadError> {

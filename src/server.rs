@@ -120,7 +120,8 @@ impl App {
         self.ready.load(Ordering::Relaxed)
     }
 
-    fn is_healthy(&self) -> bool {
+    /// Whether the main loop has turned of late.
+    pub fn is_healthy(&self) -> bool {
         let beat = Duration::from_millis(self.beat.load(Ordering::Relaxed));
         self.started.elapsed().saturating_sub(beat) < HEARTBEAT_LIMIT
     }

@@ -70,6 +70,34 @@ impl Store {
         });
         Self { pool: self.pool.clone(), targets: targets.collect() }
     }
+
+    /// How the last polls ended.
+    pub fn tally(&self) -> Tally {
+        let targets = self.targets.values().flat_map(|slots| {
+            let workers = slots.workers.as_ref().map(Slot::went_well);
+            [slots.summary.went_well(), slots.income.went_well(), slots.payments.went_well()].into_iter().chain(workers)
+        });
+        let mut tally = Tally::default();
+        for well in targets.chain([self.pool.went_well()]) {
+            match well {
+                Some(true) => tally.good += 1,
+                Some(false) => tally.failed += 1,
+                None => tally.waiting += 1,
+            }
+        }
+        tally
+    }
+}
+
+/// How the last polls of the slots ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Well.
+    pub good: usize,
+    /// Not well.
+    pub failed: usize,
+    /// None has ended yet.
+    pub waiting: usize,
 }
 
 /// What is known of one endpoint of one account and currency.
@@ -178,6 +206,11 @@ impl<T> Slot<T> {
     /// Whether a poll of it has ended yet.
     pub fn attempted(&self) -> bool {
         self.lock().last.is_some()
+    }
+
+    /// Whether its last poll succeeded; `None` before the first one.
+    fn went_well(&self) -> Option<bool> {
+        self.lock().last.as_ref().map(|last| last.error.is_none())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, SlotState<T>> {

@@ -8,6 +8,7 @@
 //! | `properties` | any answer, any name: never a panic, always a text that parses |
 //! | `config` | configuration files, the environment, and every broken rule |
 //! | `commands` | the program itself: commands, flags, exit codes, signals |
+//! | `notify` | what a service manager is told: start, reloads, end, signs of life |
 //! | `polling` | cadences, honesty under failure, accounts that do not touch each other |
 //! | `reload` | taking up another configuration while running |
 //! | `serving` | HTTP: negotiation, narrowing, discovery, health, limits |
@@ -17,6 +18,7 @@
 //! | `income` | days, sums and payouts: exact, at every offset; the audit on the published samples |
 //! | `rules` | rules and dashboards: they name what there is; every alert is tested and explained; translations |
 //! | `demo` | the simulated pool, polled as the real one |
+//! | `manual` | the manual page and the completions against the command line; the package's files against the program |
 //! | `docs` | the documentation's tables and examples against the code |
 //!
 //! `harness` starts exporters and pools; `web_files` makes certificates; `parser` reads expositions, strictly and without
@@ -35,6 +37,8 @@ mod docs;
 mod exposition;
 mod harness;
 mod income;
+mod manual;
+mod notify;
 mod paging;
 mod parser;
 mod polling;
