@@ -144,6 +144,11 @@ impl Exporter {
         for listener in listeners {
             serving.spawn(server.clone().serve(listener, shutdown.clone()));
         }
+        let mut keeping = JoinSet::new();
+        keeping.spawn({
+            let app = app.clone();
+            async move { app.keep_expositions().await }
+        });
         let mut watching = JoinSet::new();
         if let Some(reloader) = self.reloader.take() {
             watching.spawn(reloader.watch());
@@ -156,6 +161,7 @@ impl Exporter {
                 () = shutdown.cancelled() => break Ok(()),
                 () = polling.ended() => break Err(RunError::TaskEnded("a poller")),
                 _ = serving.join_next(), if !serving.is_empty() => break Err(RunError::TaskEnded("a listener")),
+                _ = keeping.join_next() => break Err(RunError::TaskEnded("the keeper of the exposition")),
                 _ = watching.join_next(), if !watching.is_empty() => {
                     break Err(RunError::TaskEnded("the watch over the files"));
                 }
