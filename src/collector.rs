@@ -1,10 +1,14 @@
 //! The metric catalogue, and a pure function from what is known to the exposition.
 //!
-//! Nothing is mutated to mirror the pool: a [`View`] is taken when a scrape comes, and each [`Family`] of the
-//! [`CATALOGUE`] draws its samples from it. What is stale at that moment is not in the view, and what is not in the view
-//! has no sample. prometheus-client writes the OpenMetrics text, from which `classic` makes the older format.
+//! Nothing is mutated to mirror the pool: a [`View`] is taken, and each [`Family`] of the [`CATALOGUE`] draws its samples
+//! from it. What is stale at that moment is not in the view, and what is not in the view has no sample.
+//!
+//! There are two ways from a view to the text. [`render`] is the plain one: prometheus-client writes the OpenMetrics
+//! text, from which `classic` makes the older format. [`kept`] is the fast one, for `/metrics`; it is held to the plain
+//! one byte for byte.
 
 pub mod catalogue;
+pub mod kept;
 pub mod past;
 mod view;
 
@@ -17,9 +21,12 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::telemetry::{DURATION_BUCKETS, Durations};
+use crate::{
+    model::Worker,
+    telemetry::{DURATION_BUCKETS, Durations},
+};
 pub use catalogue::CATALOGUE;
-pub use view::{AccountView, Common, Moment, Poll, Scope, TargetView, View};
+pub use view::{AccountView, Common, Moment, Own, Poll, Scope, TargetView, View};
 
 /// One metric family.
 #[derive(Debug)]
@@ -35,7 +42,18 @@ pub struct Family {
     /// What it tells, in a sentence.
     pub help: &'static str,
     /// Draws its samples.
-    samples: fn(&View, &mut Samples<'_>) -> fmt::Result,
+    samples: Source,
+}
+
+/// What a family's samples are drawn from.
+#[derive(Debug)]
+enum Source {
+    /// What is known of the pool and the accounts, and how polling goes: the same until a poll ends.
+    Known(fn(&View, &mut Samples<'_>) -> fmt::Result),
+    /// A worker. Apart from the others because they are so many.
+    Worker(fn(&Worker, &mut WorkerSamples<'_>) -> fmt::Result),
+    /// The exporter's own figures: others at each moment. Those families come last.
+    Own(fn(&Own, &mut Samples<'_>) -> fmt::Result),
 }
 
 /// A family's type.
@@ -76,6 +94,9 @@ type Labels<'a> = &'a [(&'a str, &'a str)];
 
 /// Takes a family's samples, one by one.
 type Samples<'a> = dyn FnMut(Labels<'_>, Value<'_>) -> fmt::Result + 'a;
+
+/// Takes a worker's samples: the labels beyond those that name the worker, and the value if it is known.
+type WorkerSamples<'a> = dyn FnMut(Labels<'_>, Option<Value<'_>>) -> fmt::Result + 'a;
 
 /// The two formats of the exposition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,10 +152,27 @@ impl Family {
         }
     }
 
+    /// Draws its samples, whatever they are drawn from.
+    fn samples(&self, view: &View, out: &mut Samples<'_>) -> fmt::Result {
+        match self.samples {
+            Source::Known(draw) => draw(view, out),
+            Source::Own(draw) => view.own.iter().try_for_each(|own| draw(own, out)),
+            Source::Worker(draw) => view.workers().try_for_each(|(target, worker)| {
+                let [account, currency] = target.labels();
+                let [name, id] = [("worker", &*worker.name), ("worker_id", worker.id.as_str())];
+                draw(worker, &mut |more, value| match (more, value) {
+                    (_, None) => Ok(()),
+                    ([], Some(value)) => out(&[account, currency, name, id], value),
+                    (more, Some(value)) => out(&[&[account, currency, name, id], more].concat(), value),
+                })
+            }),
+        }
+    }
+
     /// Whether there is a sample of it.
     fn has_samples(&self, view: &View) -> bool {
         // The first sample is refused, which ends the drawing.
-        (self.samples)(view, &mut |_, _| Err(fmt::Error)).is_err()
+        self.samples(view, &mut |_, _| Err(fmt::Error)).is_err()
     }
 
     fn encode(&self, view: &View, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -151,7 +189,7 @@ impl Family {
             Kind::Histogram => MetricType::Histogram,
         };
         let mut family = encoder.encode_descriptor(name, self.help, unit.as_ref(), kind)?;
-        (self.samples)(view, &mut |labels, value| match labels {
+        self.samples(view, &mut |labels, value| match labels {
             [] => self.encode_sample(&mut family, value),
             labels => self.encode_sample(&mut family.encode_family(&labels)?, value),
         })

@@ -153,6 +153,8 @@ impl Exporter {
         if let Some(reloader) = self.reloader.take() {
             watching.spawn(reloader.watch());
         }
+        let keeper = app.clone();
+        watching.spawn(async move { keeper.keep_expositions().await });
         let judge = app.clone();
         watching.spawn(self.manager.clone().keep_alive(move || judge.is_healthy()));
         self.manager.ready();
@@ -167,7 +169,7 @@ impl Exporter {
                 () = shutdown.cancelled() => break Ok(()),
                 () = polling.ended() => break Err(RunError::TaskEnded("a poller")),
                 _ = serving.join_next(), if !serving.is_empty() => break Err(RunError::TaskEnded("a listener")),
-                _ = watching.join_next() => break Err(RunError::TaskEnded("the watch over files or health")),
+                _ = watching.join_next() => break Err(RunError::TaskEnded("the watch over files, health or polls")),
                 // This exporter has a sender of its own, so that there is always one to come.
                 Some((config, reply)) = self.reloads.1.recv() => {
                     let result = self.take_up(config, &mut polling);

@@ -1,6 +1,7 @@
 //! The serving side: the exposition, the status page, health, discovery. A request never calls the pool.
 
 mod connections;
+mod exposition;
 pub mod negotiation;
 mod page;
 mod terms;
@@ -9,17 +10,21 @@ mod users;
 pub mod web_config;
 
 use std::{
+    convert::Infallible,
+    fmt,
     net::{Ipv4Addr, Ipv6Addr},
+    pin::Pin,
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use axum::{
     Router,
-    body::Body,
+    body::{Body, Bytes, HttpBody},
     extract::{Extension, RawQuery, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, header},
     middleware::Next,
@@ -27,6 +32,7 @@ use axum::{
     routing::{get, post},
 };
 use futures_util::future::BoxFuture;
+use hyper::body::{Frame, SizeHint};
 use tokio::{
     net::TcpListener,
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -36,17 +42,24 @@ use tower_http::compression::CompressionLayer;
 
 use crate::{
     clock::Clock,
-    collector::{self, Moment, Scope, View},
+    collector::{
+        Own, Scope,
+        kept::{Encoding, Rendition},
+    },
     config::{Config, ListenAddress},
     model::AccountName,
     store::Store,
     telemetry::Telemetry,
 };
 pub use connections::{DRAIN_TIMEOUT, Limits, Server};
+use exposition::Expositions;
 pub use terms::{Terms, Web};
 
 /// How old the heartbeat may be: it beats every second.
 const HEARTBEAT_LIMIT: Duration = Duration::from_secs(30);
+
+/// Expositions are made anew no more often because of polls; a scrape does not wait for that.
+const REFRESH_EVERY: Duration = Duration::from_secs(1);
 
 /// What the handlers share.
 pub struct App {
@@ -74,6 +87,14 @@ pub type Reload = Box<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send 
 struct Shown {
     config: Arc<Config>,
     store: Arc<Store>,
+    expositions: Arc<Expositions>,
+}
+
+impl Shown {
+    fn new(config: Arc<Config>, store: Arc<Store>, clock: Clock) -> Self {
+        let expositions = Arc::new(Expositions::new(config.clone(), store.clone(), clock));
+        Self { config, store, expositions }
+    }
 }
 
 impl App {
@@ -89,7 +110,7 @@ impl App {
         let places = (max > 0).then(|| Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS))));
         let (beat, ready) = (AtomicU64::new(0), AtomicBool::new(false));
         let telemetry_path = config.web.telemetry_path.clone();
-        let shown = RwLock::new(Shown { config, store });
+        let shown = RwLock::new(Shown::new(config, store, clock));
         Self { shown, telemetry_path, telemetry, clock, started: Instant::now(), beat, ready, places, reload }
     }
 
@@ -97,7 +118,7 @@ impl App {
     pub fn show(&self, config: Arc<Config>, store: Arc<Store>) {
         // What was ready stays it, although what is new was not polled yet.
         self.is_ready();
-        *self.shown.write().unwrap_or_else(PoisonError::into_inner) = Shown { config, store };
+        *self.shown.write().unwrap_or_else(PoisonError::into_inner) = Shown::new(config, store, self.clock);
     }
 
     fn shown(&self) -> Shown {
@@ -126,9 +147,15 @@ impl App {
         self.started.elapsed().saturating_sub(beat) < HEARTBEAT_LIMIT
     }
 
-    fn view(&self, Shown { config, store }: &Shown, scope: &Scope) -> View {
-        let now = Moment { wall: self.clock.now(), monotonic: Instant::now() };
-        View::take(config, store, &self.telemetry, scope, now)
+    /// Makes the expositions anew when polls end, so that no scrape has to; ends never.
+    pub async fn keep_expositions(&self) {
+        let mut changes = self.shown().store.changes.watch();
+        // The other end is in the store that is shown, and in all that follow it.
+        while changes.changed().await.is_ok() {
+            self.shown().expositions.refresh().await;
+            // Polls that end together are one change.
+            tokio::time::sleep(REFRESH_EVERY).await;
+        }
     }
 }
 
@@ -136,11 +163,12 @@ impl App {
 pub fn router(app: Arc<App>) -> Router {
     let limited = axum::middleware::from_fn_with_state(app.clone(), limit);
     Router::new()
-        .route(&app.telemetry_path, get(metrics))
         .route("/", get(status_page))
         .route("/sd", get(discovery))
-        // Behind the compression: what it has not packed yet is not handed over.
         .layer(CompressionLayer::new().gzip(true))
+        // Packs by itself.
+        .route(&app.telemetry_path, get(metrics))
+        // Behind the compression: what it has not packed yet is not handed over.
         .route_layer(limited)
         .route("/-/healthy", get(healthy))
         .route("/-/ready", get(ready))
@@ -207,15 +235,62 @@ async fn metrics(
     let Ok(scope) = scope(&shown.config, query.as_deref().unwrap_or_default()) else {
         return text(StatusCode::NOT_FOUND, "No such account is configured here.\n");
     };
-    let format = negotiation::format(&headers);
-    // Tens of milliseconds with ten thousand workers: not for a thread that has connections to look after.
-    let rendering = tokio::task::spawn_blocking(move || {
-        let _place = place;
-        collector::render(app.view(&shown, &scope), format)
-    });
-    match rendering.await {
-        Ok(Ok(exposition)) => ([(header::CONTENT_TYPE, format.content_type())], exposition).into_response(),
-        _ => text(StatusCode::INTERNAL_SERVER_ERROR, "The exposition could not be written.\n"),
+    let whole = scope == Scope::All;
+    let (format, encoding) = (negotiation::format(&headers), negotiation::encoding(&headers));
+    let expositions = shown.expositions;
+    let rendition = match &scope {
+        Scope::All | Scope::WithoutProcess => expositions.current(format, encoding).await,
+        Scope::Accounts(_) => {
+            let rendering = tokio::task::spawn_blocking(move || {
+                let _place = place;
+                Rendition::new(&expositions.view(&scope), format, encoding, None).map(Arc::new)
+            });
+            rendering.await.unwrap_or(Err(fmt::Error))
+        }
+    };
+    let own = whole.then(|| Own::read(&app.telemetry));
+    let Ok(parts) = rendition.and_then(|rendition| rendition.with(own.as_ref())) else {
+        return text(StatusCode::INTERNAL_SERVER_ERROR, "The exposition could not be written.\n");
+    };
+    let mut response = Response::new(Body::new(Parts::new(parts)));
+    let content_type = HeaderValue::from_static(format.content_type());
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept, accept-encoding"));
+    if encoding == Encoding::Gzip {
+        response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    response
+}
+
+/// A body that is there already.
+struct Parts {
+    parts: std::vec::IntoIter<Bytes>,
+    left: u64,
+}
+
+impl Parts {
+    fn new(parts: Vec<Bytes>) -> Self {
+        let left = parts.iter().map(|part| part.len() as u64).sum();
+        Self { parts: parts.into_iter(), left }
+    }
+}
+
+impl HttpBody for Parts {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let part = self.parts.next();
+        self.left -= part.as_ref().map_or(0, |part| part.len() as u64);
+        Poll::Ready(part.map(|part| Ok(Frame::data(part))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
     }
 }
 
@@ -234,7 +309,7 @@ fn scope(config: &Config, query: &str) -> Result<Scope, ()> {
 
 async fn status_page(State(app): State<Arc<App>>) -> Response<Body> {
     let shown = app.shown();
-    match page::render(&shown.config, &app.view(&shown, &Scope::All), app.clock.now()) {
+    match page::render(&shown.config, &shown.expositions.view(&Scope::All), app.clock.now()) {
         Ok(page) => ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], page).into_response(),
         Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "The page could not be written.\n"),
     }

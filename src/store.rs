@@ -10,6 +10,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 
 use crate::{
     config::Config,
@@ -24,10 +25,32 @@ pub struct Store {
     pub pool: Arc<Slot<PoolStats>>,
     /// The others, by whose they are.
     pub targets: BTreeMap<Target, Arc<TargetSlots>>,
+    /// What was noted in any of them.
+    pub changes: Changes,
+}
+
+/// Counts what is noted in slots.
+#[derive(Debug, Clone, Default)]
+pub struct Changes(watch::Sender<u64>);
+
+impl Changes {
+    /// How many there were.
+    pub fn count(&self) -> u64 {
+        *self.0.borrow()
+    }
+
+    /// Tells when there is one more.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.0.subscribe()
+    }
+
+    fn note(&self) {
+        self.0.send_modify(|count| *count += 1);
+    }
 }
 
 /// The slots of one currency of one account.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct TargetSlots {
     /// `summary_data`.
     pub summary: Slot<Summary>,
@@ -42,16 +65,19 @@ pub struct TargetSlots {
 impl Store {
     /// Empty slots for what is polled under a configuration.
     pub fn new(config: &Config) -> Self {
-        let targets = config.targets().map(|(target, account)| {
-            let workers = account.workers_max.map(|_| Slot::default());
-            (target, Arc::new(TargetSlots { workers, ..TargetSlots::default() }))
-        });
-        Self { pool: Arc::default(), targets: targets.collect() }
+        Self::counting(config, Changes::default())
+    }
+
+    fn counting(config: &Config, changes: Changes) -> Self {
+        let targets = config
+            .targets()
+            .map(|(target, account)| (target, Arc::new(TargetSlots::new(account.workers_max.is_some(), &changes))));
+        Self { pool: Arc::new(Slot::new(&changes)), targets: targets.collect(), changes }
     }
 
     /// Slots for another configuration: those whose answers would be the same under both are carried over.
     pub fn successor(&self, before: &Config, config: &Config) -> Self {
-        let fresh = Self::new(config);
+        let fresh = Self::counting(config, self.changes.clone());
         let source = |config: &Config| {
             let api = &config.api;
             (api.base_url.clone(), api.reject_rate_unit, api.day_utc_offset)
@@ -68,7 +94,7 @@ impl Store {
             let slots = known.cloned().unwrap_or(slots);
             (target, slots)
         });
-        Self { pool: self.pool.clone(), targets: targets.collect() }
+        Self { pool: self.pool.clone(), targets: targets.collect(), changes: fresh.changes }
     }
 
     /// How the last polls ended.
@@ -104,6 +130,7 @@ pub struct Tally {
 #[derive(Debug)]
 pub struct Slot<T> {
     state: Mutex<SlotState<T>>,
+    changes: Changes,
 }
 
 /// A slot at one moment.
@@ -152,12 +179,6 @@ pub struct Failure {
     pub message: String,
 }
 
-impl<T> Default for Slot<T> {
-    fn default() -> Self {
-        Self { state: Mutex::new(SlotState { good: None, last: None, last_failure: None, polls: 0, failures: 0 }) }
-    }
-}
-
 impl<T> Clone for SlotState<T> {
     fn clone(&self) -> Self {
         let good = self.good.as_ref();
@@ -180,6 +201,12 @@ impl<T> SlotState<T> {
 }
 
 impl<T> Slot<T> {
+    /// An empty slot, whose changes are counted there.
+    fn new(changes: &Changes) -> Self {
+        let state = SlotState { good: None, last: None, last_failure: None, polls: 0, failures: 0 };
+        Self { state: Mutex::new(state), changes: changes.clone() }
+    }
+
     /// Notes how a poll ended; a failure leaves the last good answer where it is. Tells how the poll before it ended.
     pub fn record(&self, at: Timestamp, took: Duration, result: Result<T, Failure>) -> Option<Outcome> {
         let mut state = self.lock();
@@ -195,7 +222,11 @@ impl<T> Slot<T> {
                 Some(failure)
             }
         };
-        state.last.replace(Outcome { at, took, error })
+        let before = state.last.replace(Outcome { at, took, error });
+        drop(state);
+        // Whoever counted before looking sees all that is counted.
+        self.changes.note();
+        before
     }
 
     /// The slot as it is now.
@@ -220,6 +251,11 @@ impl<T> Slot<T> {
 }
 
 impl TargetSlots {
+    fn new(workers: bool, changes: &Changes) -> Self {
+        let workers = workers.then(|| Slot::new(changes));
+        Self { summary: Slot::new(changes), income: Slot::new(changes), payments: Slot::new(changes), workers }
+    }
+
     /// Whether every endpoint was polled at least once.
     pub fn attempted(&self) -> bool {
         let workers = self.workers.as_ref().is_none_or(Slot::attempted);
@@ -236,7 +272,7 @@ mod tests {
         let failure = || Failure { reason: Reason::Timeout, message: String::new() };
         // Which of the four endpoints was not polled yet; none of them at last.
         for missing in 0..=4 {
-            let slots = TargetSlots { workers: Some(Slot::default()), ..TargetSlots::default() };
+            let slots = TargetSlots::new(true, &Changes::default());
             for endpoint in (0..4).filter(|&endpoint| endpoint != missing) {
                 let (at, took) = (Timestamp::UNIX_EPOCH, Duration::ZERO);
                 match (endpoint, &slots.workers) {

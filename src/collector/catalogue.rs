@@ -6,8 +6,8 @@
 use std::fmt;
 
 use super::{
-    Family, Kind, Samples, Value, View,
-    view::{Poll, TargetView},
+    Family, Kind, Samples, Source, Value, View, WorkerSamples,
+    view::{Own, Poll, TargetView},
 };
 use crate::{
     clock::unix_seconds,
@@ -25,6 +25,7 @@ const WORKER: &[&str] = &["account", "currency", "worker", "worker_id"];
 /// Labels of what concerns one slot; `main_stat` has `endpoint` only.
 const SLOT: &[&str] = &["account", "currency", "endpoint"];
 
+/// A gauge of what is known.
 const fn gauge(
     name: &'static str,
     unit: Option<&'static str>,
@@ -32,9 +33,10 @@ const fn gauge(
     help: &'static str,
     samples: fn(&View, &mut Samples<'_>) -> fmt::Result,
 ) -> Family {
-    Family { name, unit, kind: Kind::Gauge, labels, help, samples }
+    Family { name, unit, kind: Kind::Gauge, labels, help, samples: Source::Known(samples) }
 }
 
+/// A count of what is known.
 const fn counter(
     name: &'static str,
     unit: Option<&'static str>,
@@ -42,7 +44,40 @@ const fn counter(
     help: &'static str,
     samples: fn(&View, &mut Samples<'_>) -> fmt::Result,
 ) -> Family {
-    Family { name, unit, kind: Kind::Counter, labels, help, samples }
+    Family { name, unit, kind: Kind::Counter, labels, help, samples: Source::Known(samples) }
+}
+
+/// A gauge of every worker that is exported.
+const fn worker(
+    name: &'static str,
+    unit: Option<&'static str>,
+    labels: &'static [&'static str],
+    help: &'static str,
+    samples: fn(&Worker, &mut WorkerSamples<'_>) -> fmt::Result,
+) -> Family {
+    Family { name, unit, kind: Kind::Gauge, labels, help, samples: Source::Worker(samples) }
+}
+
+/// A gauge of the exporter's own.
+const fn own_gauge(
+    name: &'static str,
+    unit: Option<&'static str>,
+    labels: &'static [&'static str],
+    help: &'static str,
+    samples: fn(&Own, &mut Samples<'_>) -> fmt::Result,
+) -> Family {
+    Family { name, unit, kind: Kind::Gauge, labels, help, samples: Source::Own(samples) }
+}
+
+/// A count of the exporter's own.
+const fn own_counter(
+    name: &'static str,
+    unit: Option<&'static str>,
+    labels: &'static [&'static str],
+    help: &'static str,
+    samples: fn(&Own, &mut Samples<'_>) -> fmt::Result,
+) -> Family {
+    Family { name, unit, kind: Kind::Counter, labels, help, samples: Source::Own(samples) }
 }
 
 const COINS: Option<&str> = Some("coins");
@@ -277,40 +312,33 @@ pub const CATALOGUE: &[Family] = &[
         },
     ),
     // Each worker.
-    gauge(
+    worker(
         "btcpool_worker_hashrate_hashes_per_second",
         HASHES_PER_SECOND,
         &["account", "currency", "worker", "worker_id", "window"],
         "Hashrate of the worker over a window of time (workers hashrate_10min, _1hour, _24hour)",
-        |view, out| {
-            workers(view, |&[account, currency, name, id], worker| {
-                windows(&worker.hashrate, &mut |key, window, value| match value {
-                    Some(value) => out(&[account, currency, name, id, (key, window)], value),
-                    None => Ok(()),
-                })
-            })
-        },
+        |worker, out| windows(&worker.hashrate, &mut |name, window, value| out(&[(name, window)], value)),
     ),
-    gauge(
+    worker(
         "btcpool_worker_reject_ratio",
         RATIO,
         WORKER,
         "Share of the worker's shares that the pool rejected, 0 to 1 (workers reject_rate)",
-        |view, out| each_worker(view, out, |worker| worker.reject_ratio.map(ratio)),
+        |worker, out| out(&[], worker.reject_ratio.map(ratio)),
     ),
-    gauge(
+    worker(
         "btcpool_worker_last_active_timestamp_seconds",
         SECONDS,
         WORKER,
         "When the pool last heard of the worker (workers last_active)",
-        |view, out| each_worker(view, out, |worker| worker.last_active.map(|at| Value::Real(at.0 as f64))),
+        |worker, out| out(&[], worker.last_active.map(|at| Value::Real(at.0 as f64))),
     ),
-    gauge(
+    worker(
         "btcpool_worker_active",
         None,
         WORKER,
         "Whether the pool calls the worker active (workers worker_status); flips for healthy machines too",
-        |view, out| each_worker(view, out, |worker| worker.active.map(|active| Value::Whole(active.into()))),
+        |worker, out| out(&[], worker.active.map(|active| Value::Whole(active.into()))),
     ),
     // How the polling goes.
     gauge("btcpool_up", None, SLOT, "1 when the last poll of the endpoint succeeded, 0 when not", |view, out| {
@@ -348,27 +376,25 @@ pub const CATALOGUE: &[Family] = &[
         "How long the last poll of the endpoint took, waiting for the request budget included",
         |view, out| polls(view, out, |poll| Some(Value::Real(poll.last.as_ref()?.took.as_secs_f64()))),
     ),
-    counter(
+    own_counter(
         "btcpool_exporter_api_requests_total",
         None,
         &["endpoint", "code"],
         "Requests to the pool's API, by HTTP status; code is none when no answer came",
-        |view, out| {
-            let mut requests = view.common.iter().flat_map(|common| &common.figures.requests);
-            requests.try_for_each(|((endpoint, code), &count)| {
+        |own, out| {
+            own.figures.requests.iter().try_for_each(|((endpoint, code), &count)| {
                 let code = code.map_or_else(|| "none".to_owned(), |code| code.to_string());
                 out(&[("endpoint", endpoint.as_str()), ("code", &code)], Value::Whole(count))
             })
         },
     ),
-    counter(
+    own_counter(
         "btcpool_exporter_api_request_failures_total",
         None,
         &["endpoint", "reason"],
         "Requests to the pool's API that failed, by reason",
-        |view, out| {
-            let mut failures = view.common.iter().flat_map(|common| &common.figures.request_failures);
-            failures.try_for_each(|((endpoint, reason), &count)| {
+        |own, out| {
+            own.figures.request_failures.iter().try_for_each(|((endpoint, reason), &count)| {
                 out(&[("endpoint", endpoint.as_str()), ("reason", reason.as_str())], Value::Whole(count))
             })
         },
@@ -379,99 +405,90 @@ pub const CATALOGUE: &[Family] = &[
         kind: Kind::Histogram,
         labels: &["endpoint"],
         help: "How long requests to the pool's API took, from sending to the last byte",
-        samples: |view, out| {
-            let mut durations = view.common.iter().flat_map(|common| &common.figures.durations);
-            durations.try_for_each(|(endpoint, durations)| {
+        samples: Source::Own(|own, out| {
+            own.figures.durations.iter().try_for_each(|(endpoint, durations)| {
                 out(&[("endpoint", endpoint.as_str())], Value::Histogram(durations))
             })
-        },
+        }),
     },
-    counter(
+    own_counter(
         "btcpool_exporter_schema_anomalies_total",
         None,
         &["endpoint", "field"],
         "Values in the pool's answers that were not of the documented shape and were left out, by the API's field",
-        |view, out| {
-            let mut anomalies = view.common.iter().flat_map(|common| &common.figures.anomalies);
-            anomalies.try_for_each(|((endpoint, field), &count)| {
+        |own, out| {
+            own.figures.anomalies.iter().try_for_each(|((endpoint, field), &count)| {
                 out(&[("endpoint", endpoint.as_str()), ("field", field)], Value::Whole(count))
             })
         },
     ),
-    gauge(
+    own_gauge(
         "btcpool_exporter_config_last_reload_successful",
         None,
         &[],
         "1 when the last loading of the configuration succeeded, 0 when not",
-        |view, out| {
-            view.common.iter().try_for_each(|common| out(&[], Value::Whole(common.figures.reload_succeeded.into())))
-        },
+        |own, out| out(&[], Value::Whole(own.figures.reload_succeeded.into())),
     ),
-    gauge(
+    own_gauge(
         "btcpool_exporter_config_last_reload_success_timestamp_seconds",
         SECONDS,
         &[],
         "When the configuration in use was loaded",
-        |view, out| {
-            let mut loaded = view.common.iter().map(|common| common.figures.reloaded_at);
-            loaded.try_for_each(|at| out(&[], Value::Real(unix_seconds(at))))
-        },
+        |own, out| out(&[], Value::Real(unix_seconds(own.figures.reloaded_at))),
     ),
-    gauge(
+    own_gauge(
         "btcpool_exporter_web_certificate_not_after_timestamp_seconds",
         SECONDS,
         &[],
         "When the certificate that the exporter serves with expires; absent without TLS",
-        |view, out| {
-            let mut ends = view.common.iter().filter_map(|common| common.figures.certificate_not_after);
+        |own, out| {
+            let mut ends = own.figures.certificate_not_after.into_iter();
             ends.try_for_each(|at| out(&[], Value::Real(unix_seconds(at))))
         },
     ),
-    gauge(
+    own_gauge(
         "btcpool_exporter_build_info",
         None,
         &["version", "revision", "rustc"],
         "1, with what the program was built of",
-        |view, out| {
-            view.common.iter().try_for_each(|_| {
-                let labels = [
-                    ("version", env!("CARGO_PKG_VERSION")),
-                    ("revision", env!("BTCPOOL_EXPORTER_REVISION")),
-                    ("rustc", env!("BTCPOOL_EXPORTER_RUSTC")),
-                ];
-                out(&labels, Value::Whole(1))
-            })
+        |_, out| {
+            let labels = [
+                ("version", env!("CARGO_PKG_VERSION")),
+                ("revision", env!("BTCPOOL_EXPORTER_REVISION")),
+                ("rustc", env!("BTCPOOL_EXPORTER_RUSTC")),
+            ];
+            out(&labels, Value::Whole(1))
         },
     ),
     // The process, under the names that every Prometheus client library uses.
-    gauge(
+    own_gauge(
         "process_start_time_seconds",
         SECONDS,
         &[],
         "When the process started, in seconds since 1970",
-        |view, out| own(view, out, |process| process.start_time_seconds.map(Value::Real)),
+        |own, out| process(own, out, |process| process.start_time_seconds.map(Value::Real)),
     ),
-    gauge("process_resident_memory_bytes", BYTES, &[], "Resident memory of the process", |view, out| {
-        own(view, out, |process| process.resident_memory_bytes.map(Value::Whole))
+    own_gauge("process_resident_memory_bytes", BYTES, &[], "Resident memory of the process", |own, out| {
+        process(own, out, |process| process.resident_memory_bytes.map(Value::Whole))
     }),
-    gauge("process_virtual_memory_bytes", BYTES, &[], "Virtual memory of the process", |view, out| {
-        own(view, out, |process| process.virtual_memory_bytes.map(Value::Whole))
+    own_gauge("process_virtual_memory_bytes", BYTES, &[], "Virtual memory of the process", |own, out| {
+        process(own, out, |process| process.virtual_memory_bytes.map(Value::Whole))
     }),
-    gauge("process_open_fds", None, &[], "File descriptors that the process holds open", |view, out| {
-        own(view, out, |process| process.open_fds.map(Value::Whole))
+    own_gauge("process_open_fds", None, &[], "File descriptors that the process holds open", |own, out| {
+        process(own, out, |process| process.open_fds.map(Value::Whole))
     }),
-    gauge("process_max_fds", None, &[], "File descriptors that the process may hold open", |view, out| {
-        own(view, out, |process| process.max_fds.map(Value::Whole))
+    own_gauge("process_max_fds", None, &[], "File descriptors that the process may hold open", |own, out| {
+        process(own, out, |process| process.max_fds.map(Value::Whole))
     }),
-    gauge("process_threads", None, &[], "Threads of the process", |view, out| {
-        own(view, out, |process| process.threads.map(Value::Whole))
+    own_gauge("process_threads", None, &[], "Threads of the process", |own, out| {
+        process(own, out, |process| process.threads.map(Value::Whole))
     }),
-    counter(
+    own_counter(
         "process_cpu_seconds_total",
         SECONDS,
         &[],
         "Processor time that the process has used, in user and kernel mode",
-        |view, out| own(view, out, |process| process.cpu_seconds.map(Value::Real)),
+        |own, out| process(own, out, |process| process.cpu_seconds.map(Value::Real)),
     ),
 ];
 
@@ -506,7 +523,7 @@ fn targets(
     figures: impl Fn(&TargetView, &mut Labelled<'_>) -> fmt::Result,
 ) -> fmt::Result {
     view.targets.iter().try_for_each(|target| {
-        let [account, currency] = target_labels(target);
+        let [account, currency] = target.labels();
         figures(target, &mut |name, label, value| match value {
             Some(value) => out(&[account, currency, (name, label)], value),
             None => Ok(()),
@@ -517,13 +534,9 @@ fn targets(
 /// A sample for each target.
 fn each(view: &View, out: &mut Samples<'_>, figure: impl Fn(&TargetView) -> Option<Value<'static>>) -> fmt::Result {
     view.targets.iter().try_for_each(|target| match figure(target) {
-        Some(value) => out(&target_labels(target), value),
+        Some(value) => out(&target.labels(), value),
         None => Ok(()),
     })
-}
-
-fn target_labels(target: &TargetView) -> [(&str, &str); 2] {
-    [("account", target.target.account.as_str()), ("currency", target.target.currency.as_str())]
 }
 
 fn windows(hashrates: &HashrateWindows, out: &mut Labelled<'_>) -> fmt::Result {
@@ -538,33 +551,13 @@ fn schemes(day: Option<&IncomeDay>, out: &mut Labelled<'_>) -> fmt::Result {
     out("scheme", "pplns", day.pplns.map(amount))
 }
 
-/// Every worker that is exported, with its labels.
-fn workers(view: &View, mut figures: impl FnMut(&[(&str, &str); 4], &Worker) -> fmt::Result) -> fmt::Result {
-    for target in &view.targets {
-        let [account, currency] = target_labels(target);
-        // The oldest ids stay, so that which workers are cut does not change from poll to poll.
-        for worker in target.workers.iter().flat_map(|workers| &workers.list).take(target.workers_max) {
-            figures(&[account, currency, ("worker", &worker.name), ("worker_id", worker.id.as_str())], worker)?;
-        }
-    }
-    Ok(())
-}
-
-/// A sample for each worker.
-fn each_worker(view: &View, out: &mut Samples<'_>, figure: fn(&Worker) -> Option<Value<'static>>) -> fmt::Result {
-    workers(view, |labels, worker| match figure(worker) {
-        Some(value) => out(labels, value),
-        None => Ok(()),
-    })
-}
-
 /// Every slot, with its labels.
 fn slots(view: &View, mut figures: impl FnMut(&[(&str, &str)], &Poll) -> fmt::Result) -> fmt::Result {
     if let Some(common) = &view.common {
         figures(&[("endpoint", common.poll.endpoint.as_str())], &common.poll)?;
     }
     for target in &view.targets {
-        let [account, currency] = target_labels(target);
+        let [account, currency] = target.labels();
         for poll in &target.polls {
             figures(&[account, currency, ("endpoint", poll.endpoint.as_str())], poll)?;
         }
@@ -581,8 +574,8 @@ fn polls(view: &View, out: &mut Samples<'_>, figure: fn(&Poll) -> Option<Value<'
 }
 
 /// A sample of the process' own.
-fn own(view: &View, out: &mut Samples<'_>, figure: fn(&process::Figures) -> Option<Value<'static>>) -> fmt::Result {
-    match view.process.as_ref().and_then(figure) {
+fn process(own: &Own, out: &mut Samples<'_>, figure: fn(&process::Figures) -> Option<Value<'static>>) -> fmt::Result {
+    match own.process.as_ref().and_then(figure) {
         Some(value) => out(&[], value),
         None => Ok(()),
     }

@@ -44,7 +44,7 @@ pub fn families() -> impl Iterator<Item = (usize, &'static Family, About)> {
 impl Family {
     /// Draws the samples of a view: names and values of the labels, and the value.
     pub fn draw(&self, view: &View, mut out: impl FnMut(&[(&str, &str)], f64)) {
-        let drawn = (self.samples)(view, &mut |labels, value| {
+        let drawn = self.samples(view, &mut |labels, value| {
             match value {
                 Value::Real(value) => out(labels, value),
                 Value::Whole(value) => out(labels, value as f64),

@@ -11,7 +11,7 @@ use jiff::{Timestamp, civil::Date, tz::Offset};
 use crate::{
     config::Config,
     history::{Income, Payments, pool_day},
-    model::{AccountName, Currency, Endpoint, Hashrate, PoolStats, Summary, Target, Workers},
+    model::{AccountName, Currency, Endpoint, Hashrate, PoolStats, Summary, Target, Worker, Workers},
     process,
     store::{Failure, Outcome, SlotState, Store},
     telemetry::{Figures, Telemetry},
@@ -46,8 +46,10 @@ pub struct View {
     pub targets: Vec<TargetView>,
     /// What belongs to no account, unless the scope leaves it out.
     pub common: Option<Common>,
-    /// The process' own figures, unless the scope leaves them out.
-    pub process: Option<process::Figures>,
+    /// The exporter's own figures, unless the scope leaves them out.
+    pub own: Option<Own>,
+    /// Until when all of it is fresh; `None`: nothing of it goes stale.
+    pub until: Option<Instant>,
     /// The pool's calendar day.
     pub today: Date,
     /// When the pool's day begins.
@@ -74,8 +76,42 @@ pub struct Common {
     pub poll: Poll,
     /// What a block of each coin pays, in coins.
     pub block_subsidies: BTreeMap<Currency, f64>,
+}
+
+/// What is new at each moment, whatever the pool says.
+#[derive(Debug)]
+pub struct Own {
     /// What this program did.
     pub figures: Figures,
+    /// The process, unless the scope leaves it out.
+    pub process: Option<process::Figures>,
+}
+
+impl View {
+    /// Every worker that is exported, and whose it is.
+    pub fn workers(&self) -> impl Iterator<Item = (&TargetView, &Worker)> {
+        self.targets.iter().flat_map(move |target| target.exported().iter().map(move |worker| (target, worker)))
+    }
+}
+
+impl TargetView {
+    /// The labels that name it.
+    pub fn labels(&self) -> [(&'static str, &str); 2] {
+        [("account", self.target.account.as_str()), ("currency", self.target.currency.as_str())]
+    }
+
+    /// Its workers that are exported. The oldest ids stay, so that which are cut does not change from poll to poll.
+    pub fn exported(&self) -> &[Worker] {
+        let list = self.workers.as_ref().map_or(&[][..], |workers| &workers.list);
+        &list[..list.len().min(self.workers_max)]
+    }
+}
+
+impl Own {
+    /// The figures now.
+    pub fn read(telemetry: &Telemetry) -> Self {
+        Self { figures: telemetry.snapshot(), process: Some(process::Figures::read()) }
+    }
 }
 
 /// One currency of one account.
@@ -126,38 +162,58 @@ impl View {
     ) -> Self {
         let (summary, workers) = (None, None);
         let target = TargetView { target, summary, income, payments, workers, workers_max: 0, polls: Vec::new() };
-        Self { accounts: Vec::new(), targets: vec![target], common: None, process: None, today, day_utc_offset }
+        Self {
+            accounts: Vec::new(),
+            targets: vec![target],
+            common: None,
+            own: None,
+            until: None,
+            today,
+            day_utc_offset,
+        }
     }
 
-    /// What is known, as seen at a moment.
+    /// Everything that is to be told, as seen at a moment.
     pub fn take(config: &Config, store: &Store, telemetry: &Telemetry, scope: &Scope, now: Moment) -> Self {
+        let own = match scope {
+            Scope::All => Some(Own::read(telemetry)),
+            Scope::WithoutProcess => Some(Own { figures: telemetry.snapshot(), process: None }),
+            Scope::Accounts(_) => None,
+        };
+        Self { own, ..Self::known(config, store, scope, now) }
+    }
+
+    /// The same without the exporter's own figures: what does not change before a poll ends, or `until`, or the pool's
+    /// day.
+    pub fn known(config: &Config, store: &Store, scope: &Scope, now: Moment) -> Self {
         let wanted = |name: &AccountName| match scope {
             Scope::Accounts(names) => names.contains(name),
             Scope::All | Scope::WithoutProcess => true,
         };
-        let live = config.polling.live.stale_after;
-        let history = config.polling.history.stale_after;
+        let mut live = Look { stale_after: config.polling.live.stale_after, now, until: None };
+        let mut history = Look { stale_after: config.polling.history.stale_after, now, until: None };
         let mut targets = Vec::new();
         for (target, account) in config.targets().filter(|(target, _)| wanted(&target.account)) {
             let Some(slots) = store.targets.get(&target) else { continue };
             let mut polls = Vec::with_capacity(4);
             targets.push(TargetView {
-                summary: look(Endpoint::SummaryData, slots.summary.snapshot(), live, now, &mut polls),
-                income: look(Endpoint::ProfitHistory, slots.income.snapshot(), history, now, &mut polls),
-                payments: look(Endpoint::PaymentHistory, slots.payments.snapshot(), history, now, &mut polls),
+                summary: live.look(Endpoint::SummaryData, slots.summary.snapshot(), &mut polls),
+                income: history.look(Endpoint::ProfitHistory, slots.income.snapshot(), &mut polls),
+                payments: history.look(Endpoint::PaymentHistory, slots.payments.snapshot(), &mut polls),
                 workers: (slots.workers.as_ref())
-                    .and_then(|slot| look(Endpoint::Workers, slot.snapshot(), live, now, &mut polls)),
+                    .and_then(|slot| live.look(Endpoint::Workers, slot.snapshot(), &mut polls)),
                 workers_max: account.workers_max.unwrap_or(0),
                 target,
                 polls,
             });
         }
-        let common = || {
+        let mut common = || {
             let mut polls = Vec::with_capacity(1);
-            let pool = look(Endpoint::MainStat, store.pool.snapshot(), live, now, &mut polls);
+            let pool = live.look(Endpoint::MainStat, store.pool.snapshot(), &mut polls);
             let block_subsidies = config.block_subsidies.clone();
-            polls.pop().map(|poll| Common { pool, poll, block_subsidies, figures: telemetry.snapshot() })
+            polls.pop().map(|poll| Common { pool, poll, block_subsidies })
         };
+        let common = if matches!(scope, Scope::Accounts(_)) { None } else { common() };
         let accounts = config.own_accounts().filter(|(name, _)| wanted(name));
         Self {
             accounts: accounts
@@ -168,30 +224,39 @@ impl View {
                 })
                 .collect(),
             targets,
-            common: if matches!(scope, Scope::Accounts(_)) { None } else { common() },
-            process: (*scope == Scope::All).then(process::Figures::read),
+            common,
+            own: None,
+            until: [live.until, history.until].into_iter().flatten().min(),
             today: pool_day(now.wall, config.api.day_utc_offset),
             day_utc_offset: config.api.day_utc_offset,
         }
     }
 }
 
-/// A slot's answer if it is fresh; how its polling goes is added to `polls`.
-fn look<T>(
-    endpoint: Endpoint,
-    state: SlotState<T>,
+/// How slots are looked at.
+struct Look {
     stale_after: Duration,
     now: Moment,
-    polls: &mut Vec<Poll>,
-) -> Option<Arc<T>> {
-    let fresh = state.fresh(now.monotonic, stale_after).cloned();
-    polls.push(Poll {
-        endpoint,
-        polls: state.polls,
-        failures: state.failures,
-        last_success: state.good.map(|good| good.at),
-        last: state.last,
-        last_failure: state.last_failure,
-    });
-    fresh
+    /// The first of the answers that were fresh goes stale then.
+    until: Option<Instant>,
+}
+
+impl Look {
+    /// A slot's answer if it is fresh; how its polling goes is added to `polls`.
+    fn look<T>(&mut self, endpoint: Endpoint, state: SlotState<T>, polls: &mut Vec<Poll>) -> Option<Arc<T>> {
+        let fresh = state.fresh(self.now.monotonic, self.stale_after).cloned();
+        if let (Some(_), Some(good)) = (&fresh, &state.good) {
+            let until = good.since.checked_add(self.stale_after);
+            self.until = [self.until, until].into_iter().flatten().min();
+        }
+        polls.push(Poll {
+            endpoint,
+            polls: state.polls,
+            failures: state.failures,
+            last_success: state.good.map(|good| good.at),
+            last: state.last,
+            last_failure: state.last_failure,
+        });
+        fresh
+    }
 }

@@ -622,7 +622,10 @@ impl<'a> Reader<'a> {
 
 /// Reads a key from its file: a regular file (links are followed) of at most 4 KiB. The second value is a warning.
 fn read_key_file(path: &Path, sources: &mut Sources) -> Result<(ApiKey, Option<String>), String> {
-    use std::{io::Read as _, os::unix::fs::PermissionsExt as _};
+    use std::{
+        io::Read as _,
+        os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    };
     // Someone may have written the key where its file's name belongs, so only what looks like a path is shown.
     let shown = match path.to_str() {
         Some(text) if text.contains('/') => text.to_owned(),
@@ -644,9 +647,16 @@ fn read_key_file(path: &Path, sources: &mut Sources) -> Result<(ApiKey, Option<S
     let text = String::from_utf8(text).map_err(|_| format!("{shown} is not text"))?;
     let key = ApiKey::parse(&text).map_err(|error| format!("{shown}: {error}"))?;
     let mode = metadata.permissions().mode() & 0o777;
-    let warning =
-        (mode & 0o044 != 0).then(|| format!("{shown} can be read by group or others (mode {mode:o}); chmod 600 it"));
+    let warning = is_exposed(mode, metadata.uid(), rustix::process::geteuid().as_raw())
+        .then(|| format!("{shown} can be read by group or others (mode {mode:o}); chmod 600 it"));
     Ok((key, warning))
+}
+
+/// Whether a key's file can be read by more than it has to. One that belongs to somebody else is ours to read only by its
+/// group, and cannot be narrower: a Secret in Kubernetes is such a file.
+const fn is_exposed(mode: u32, owner: u32, us: u32) -> bool {
+    let wide = if owner == us { 0o044 } else { 0o004 };
+    mode & wide != 0
 }
 
 /// A Prometheus label name that is not reserved.
@@ -685,5 +695,26 @@ const fn kind_of(found: &Actual) -> &'static str {
         Actual::Seq => "a list",
         Actual::Map => "a mapping of keys",
         _ => "a single value",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_s_file_is_exposed_when_more_can_read_it_than_have_to() {
+        for (mode, owner, exposed) in [
+            (0o600, 7, false),
+            (0o400, 7, false),
+            (0o640, 7, true),
+            (0o604, 7, true),
+            (0o440, 0, false),
+            (0o640, 8, false),
+            (0o644, 0, true),
+            (0o004, 8, true),
+        ] {
+            assert_eq!(is_exposed(mode, owner, 7), exposed, "{mode:o} of {owner}");
+        }
     }
 }

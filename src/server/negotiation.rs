@@ -1,8 +1,8 @@
-//! Which of the two formats a scrape gets, by its Accept header.
+//! Which of the two formats a scrape gets, by its Accept header, and how it is packed, by Accept-Encoding.
 
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderName, header};
 
-use crate::collector::Format;
+use crate::collector::{Format, kept::Encoding};
 
 /// `OpenMetrics` when version 1.0.0 of it is asked for and wanted at least as much as plain text; else the classic
 /// format, which every Prometheus and every browser can read. Whoever wants neither gets the classic format, too:
@@ -10,26 +10,56 @@ use crate::collector::Format;
 pub fn format(headers: &HeaderMap) -> Format {
     let mut open_metrics = 0.0_f32;
     let mut classic = 0.0_f32;
-    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    for range in accepted.flat_map(|value| value.split(',')) {
-        let mut parts = range.split(';').map(str::trim);
-        let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
-        let (mut quality, mut version) = (1.0, None);
-        for (name, value) in parts.filter_map(|parameter| parameter.split_once('=')) {
-            let value = value.trim().trim_matches('"');
-            match name.trim().to_ascii_lowercase().as_str() {
-                "q" => quality = value.parse().ok().filter(|q| (0.0..=1.0).contains(q)).unwrap_or(0.0),
-                "version" => version = Some(value),
-                _ => {}
-            }
-        }
-        match (kind.as_str(), version) {
+    for Accepted { what, quality, version } in accepted(headers, &header::ACCEPT) {
+        match (what.as_str(), version) {
             ("application/openmetrics-text", None | Some("1.0.0")) => open_metrics = open_metrics.max(quality),
             ("text/plain", None | Some("0.0.4")) => classic = classic.max(quality),
             _ => {}
         }
     }
     if open_metrics > 0.0 && open_metrics >= classic { Format::OpenMetrics } else { Format::Classic }
+}
+
+/// By gzip when that is wanted at least as much as nothing.
+pub fn encoding(headers: &HeaderMap) -> Encoding {
+    let (mut gzip, mut identity, mut any) = (None, None, None);
+    for Accepted { what, quality, .. } in accepted(headers, &header::ACCEPT_ENCODING) {
+        match what.as_str() {
+            "gzip" | "x-gzip" => gzip = Some(quality),
+            "identity" => identity = Some(quality),
+            "*" => any = Some(quality),
+            _ => {}
+        }
+    }
+    let gzip = gzip.or(any).unwrap_or(0.0);
+    if gzip > 0.0 && gzip >= identity.unwrap_or(0.0) { Encoding::Gzip } else { Encoding::Identity }
+}
+
+/// One of the things that a client accepts.
+struct Accepted<'a> {
+    /// In small letters.
+    what: String,
+    /// How much it is wanted, 0 to 1.
+    quality: f32,
+    version: Option<&'a str>,
+}
+
+fn accepted<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = Accepted<'a>> {
+    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let what = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let mut accepted = Accepted { what, quality: 1.0, version: None };
+        for (name, value) in parts.filter_map(|parameter| parameter.split_once('=')) {
+            let value = value.trim().trim_matches('"');
+            match name.trim().to_ascii_lowercase().as_str() {
+                "q" => accepted.quality = value.parse().ok().filter(|q| (0.0..=1.0).contains(q)).unwrap_or(0.0),
+                "version" => accepted.version = Some(value),
+                _ => {}
+            }
+        }
+        accepted
+    })
 }
 
 #[cfg(test)]
@@ -64,5 +94,25 @@ mod tests {
             assert_eq!(negotiate(accept), expected, "{accept}");
         }
         assert_eq!(format(&HeaderMap::new()), Format::Classic);
+    }
+
+    #[test]
+    fn what_is_sent_is_packed_for_those_who_can_unpack_it() {
+        for (accept, expected) in [
+            ("gzip", Encoding::Gzip),
+            ("deflate, GZIP;q=0.5, br", Encoding::Gzip),
+            ("*", Encoding::Gzip),
+            ("gzip;q=0", Encoding::Identity),
+            ("gzip;q=0, *", Encoding::Identity),
+            ("gzip;q=0.3, identity;q=0.4", Encoding::Identity),
+            ("identity", Encoding::Identity),
+            ("br", Encoding::Identity),
+            ("", Encoding::Identity),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT_ENCODING, accept.parse().unwrap());
+            assert_eq!(encoding(&headers), expected, "{accept}");
+        }
+        assert_eq!(encoding(&HeaderMap::new()), Encoding::Identity);
     }
 }

@@ -5,6 +5,7 @@
 //! | `client` | each endpoint's answers and failures, against a real HTTP server |
 //! | `paging` | lists in pages, from servers that lie |
 //! | `exposition` | the whole text in both formats, against golden files |
+//! | `kept` | the fast way to the exposition: the same as the plain one, whatever a store holds |
 //! | `properties` | any answer, any name: never a panic, always a text that parses |
 //! | `config` | configuration files, the environment, and every broken rule |
 //! | `commands` | the program itself: commands, flags, exit codes, signals |
@@ -37,6 +38,7 @@ mod docs;
 mod exposition;
 mod harness;
 mod income;
+mod kept;
 mod manual;
 mod notify;
 mod paging;

@@ -1,0 +1,457 @@
+//! The fast way from a view to what is sent: made once after a poll, kept, and joined with the exporter's own figures at
+//! each scrape.
+//!
+//! Between two polls nothing changes but those figures, so that a scrape costs little more than sending bytes. What makes
+//! it so:
+//!
+//! - The text is written straight away: names are fixed, and a worker's labels are escaped once and not for each of its
+//!   samples.
+//! - It is cut into chunks, and each is packed by itself, so that after a poll only chunks that differ are packed again. A
+//!   gzip member may consist of any number of blocks; the checksums of parts add up to that of the whole.
+//! - The exporter's own figures, which are others in each scrape, come last and are a part of their own.
+//!
+//! [`super::render`] is the reference: both give the same bytes, which tests hold on random stores. The figures are in
+//! `docs/speed.md`.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    hash::{BuildHasher as _, Hasher as _},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use crc32fast::Hasher as Checksum;
+use flate2::{Compress, Compression, FlushCompress, Status};
+use jiff::civil::Date;
+
+use super::{CATALOGUE, Family, Format, Kind, Labels, Source, Value, View, view::Own};
+use crate::telemetry::{DURATION_BUCKETS, Durations};
+
+/// A chunk that has so many bytes ends where the next account begins.
+const CHUNK: usize = 32 * 1024;
+
+/// A chunk ends here, wherever that is.
+const LONGEST_CHUNK: usize = 2 * CHUNK;
+
+/// How what is sent is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// Not at all.
+    Identity,
+    /// By gzip.
+    Gzip,
+}
+
+/// What is known at one moment, written and packed; the exporter's own figures are not in it.
+#[derive(Debug)]
+pub struct Rendition {
+    format: Format,
+    packed: Option<Packed>,
+    /// The text in chunks, or the whole of what is packed: the beginning of a gzip member.
+    parts: Vec<Bytes>,
+    until: Option<Instant>,
+    today: Date,
+}
+
+/// What has to be known to go on with a gzip member.
+#[derive(Debug)]
+struct Packed {
+    /// The blocks of each chunk by the chunk's text, for the next rendition.
+    blocks: HashMap<Fingerprint, Bytes>,
+    hasher: foldhash::quality::RandomState,
+    /// Of the whole text, with its length.
+    checksum: Checksum,
+    length: usize,
+}
+
+/// A text, told from others by more than a hundred bits.
+type Fingerprint = (u64, u32, usize);
+
+impl Rendition {
+    /// Writes and packs what is known. What was packed `before` and is the same is not packed again.
+    ///
+    /// # Errors
+    ///
+    /// Only where a sample has a value that its family cannot have, which does not happen.
+    pub fn new(view: &View, format: Format, encoding: Encoding, before: Option<&Self>) -> Result<Self, fmt::Error> {
+        let mut parts = Vec::new();
+        let known = CATALOGUE.iter().filter(|family| !matches!(family.samples, Source::Own(_)));
+        let packed = match encoding {
+            Encoding::Identity => {
+                write(known, view, format, &mut |chunk| parts.push(Bytes::copy_from_slice(chunk)))?;
+                None
+            }
+            Encoding::Gzip => {
+                let mut packer = Packer::new(before.and_then(|before| before.packed.as_ref()));
+                write(known, view, format, &mut |chunk| packer.pack(chunk))?;
+                let (member, packed) = packer.done();
+                parts.push(member);
+                Some(packed)
+            }
+        };
+        Ok(Self { format, packed, parts, until: view.until, today: view.today })
+    }
+
+    /// Whether it is still true at that moment, on that day of the pool, if no poll has ended since.
+    pub fn holds(&self, now: Instant, today: Date) -> bool {
+        self.until.is_none_or(|until| now < until) && self.today == today
+    }
+
+    /// What is sent: all of it, with the exporter's own figures. The parts follow each other.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`].
+    pub fn with(&self, own: Option<&Own>) -> Result<Vec<Bytes>, fmt::Error> {
+        let mut parts = self.parts.clone();
+        let families = CATALOGUE.iter().filter(|family| matches!(family.samples, Source::Own(_)));
+        let mut last = Vec::with_capacity(LONGEST_CHUNK / 2);
+        if let Some(own) = own {
+            let mut writer = Writer { text: last, format: self.format, done: &mut |_| {}, chunks: false };
+            families.clone().try_for_each(|family| match family.samples {
+                Source::Own(draw) => writer.family(family, |out| draw(own, out)),
+                Source::Known(_) | Source::Worker(_) => Ok(()),
+            })?;
+            last = writer.text;
+        }
+        if self.format == Format::OpenMetrics {
+            last.extend_from_slice(b"# EOF\n");
+        }
+        let behind = self.parts.iter().map(Bytes::len).sum();
+        parts.push(match &self.packed {
+            None => last.into(),
+            Some(packed) => packed.end(&last, behind),
+        });
+        Ok(parts)
+    }
+}
+
+/// Packs chunk after chunk.
+struct Packer<'a> {
+    before: Option<&'a Packed>,
+    packed: Packed,
+    /// In the order of the text.
+    order: Vec<Bytes>,
+    deflate: Compress,
+}
+
+/// Deflate, no time, no name; packed quickly; on whatever system.
+const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 255];
+
+impl<'a> Packer<'a> {
+    fn new(before: Option<&'a Packed>) -> Self {
+        let hasher = before.map_or_else(foldhash::quality::RandomState::default, |before| before.hasher.clone());
+        let packed = Packed { blocks: HashMap::new(), hasher, checksum: Checksum::new(), length: 0 };
+        Self { before, packed, order: Vec::new(), deflate: deflate() }
+    }
+
+    fn pack(&mut self, chunk: &[u8]) {
+        let mut checksum = Checksum::new();
+        checksum.update(chunk);
+        self.packed.checksum.combine(&checksum);
+        self.packed.length += chunk.len();
+        let mut hasher = self.packed.hasher.build_hasher();
+        hasher.write(chunk);
+        let fingerprint = (hasher.finish(), checksum.finalize(), chunk.len());
+        let known = self.before.and_then(|before| before.blocks.get(&fingerprint)).cloned();
+        let blocks = known.unwrap_or_else(|| {
+            // Flushed, so that the next chunk's begin with a byte of their own.
+            let packed = deflated(&mut self.deflate, chunk, FlushCompress::Sync);
+            Bytes::copy_from_slice(&packed)
+        });
+        self.order.push(blocks.clone());
+        self.packed.blocks.insert(fingerprint, blocks);
+    }
+
+    fn done(self) -> (Bytes, Packed) {
+        let length = self.order.iter().map(Bytes::len).sum::<usize>();
+        let mut member = Vec::with_capacity(GZIP_HEADER.len() + length);
+        member.extend_from_slice(&GZIP_HEADER);
+        self.order.iter().for_each(|blocks| member.extend_from_slice(blocks));
+        (member.into(), self.packed)
+    }
+}
+
+impl Packed {
+    /// The last text of the member and its end, behind so many bytes.
+    fn end(&self, text: &[u8], behind: usize) -> Bytes {
+        /// The longest text of one stored block.
+        const LONGEST: usize = 65_535;
+        let mut end = if text.len() * 16 < behind {
+            // As it is: it hardly makes the whole longer, and packing it would cost more than all the rest.
+            let mut stored = Vec::with_capacity(text.len() + 32);
+            let mut blocks = text.chunks(LONGEST).peekable();
+            while let Some(block) = blocks.next() {
+                let length = u16::try_from(block.len()).unwrap_or(u16::MAX);
+                stored.push(u8::from(blocks.peek().is_none()));
+                stored.extend_from_slice(&length.to_le_bytes());
+                stored.extend_from_slice(&(!length).to_le_bytes());
+                stored.extend_from_slice(block);
+            }
+            if text.is_empty() {
+                stored.extend_from_slice(&[1, 0, 0, 255, 255]);
+            }
+            stored
+        } else {
+            deflated(&mut deflate(), text, FlushCompress::Finish)
+        };
+        let mut checksum = Checksum::new();
+        checksum.update(text);
+        let mut whole = self.checksum.clone();
+        whole.combine(&checksum);
+        end.extend_from_slice(&whole.finalize().to_le_bytes());
+        // Modulo 2^32, as the format has it.
+        end.extend_from_slice(&((self.length + text.len()) as u32).to_le_bytes());
+        end.into()
+    }
+}
+
+fn deflate() -> Compress {
+    Compress::new(Compression::fast(), false)
+}
+
+/// The blocks of a text.
+fn deflated(deflate: &mut Compress, text: &[u8], flush: FlushCompress) -> Vec<u8> {
+    let mut packed = Vec::with_capacity(text.len() / 4 + 64);
+    deflate.reset();
+    loop {
+        let taken = usize::try_from(deflate.total_in()).unwrap_or(usize::MAX).min(text.len());
+        let status = deflate.compress_vec(&text[taken..], &mut packed, flush);
+        // With room left there was nothing more to be written. Memory to memory, nothing can fail.
+        if matches!(status, Ok(Status::StreamEnd) | Err(_)) || packed.len() < packed.capacity() {
+            return packed;
+        }
+        packed.reserve(packed.capacity());
+    }
+}
+
+/// Writes families, and hands the text over in chunks.
+fn write<'a>(
+    families: impl Iterator<Item = &'a Family>,
+    view: &View,
+    format: Format,
+    done: &mut dyn FnMut(&[u8]),
+) -> fmt::Result {
+    let mut writer = Writer { text: Vec::with_capacity(LONGEST_CHUNK + 1024), format, done, chunks: true };
+    let workers = WorkerLabels::new(view);
+    for family in families {
+        match family.samples {
+            Source::Known(draw) => writer.family(family, |out| draw(view, out))?,
+            Source::Own(draw) => view.own.iter().try_for_each(|own| writer.family(family, |out| draw(own, out)))?,
+            Source::Worker(_) => writer.workers(family, view, &workers)?,
+        }
+    }
+    if !writer.text.is_empty() {
+        (writer.done)(&writer.text);
+    }
+    Ok(())
+}
+
+/// The labels of all workers as both formats write them, without the last brace: escaped once for all samples.
+struct WorkerLabels {
+    text: Vec<u8>,
+    /// Where each worker's end.
+    ends: Vec<usize>,
+}
+
+impl WorkerLabels {
+    fn new(view: &View) -> Self {
+        let count = view.targets.iter().map(|target| target.exported().len()).sum();
+        let mut labels = Self { text: Vec::with_capacity(count * 96), ends: Vec::with_capacity(count) };
+        let mut before = Vec::new();
+        for target in &view.targets {
+            before.clear();
+            before.push(b'{');
+            for (name, value) in target.labels() {
+                label(&mut before, name, value);
+                before.push(b',');
+            }
+            for worker in target.exported() {
+                labels.text.extend_from_slice(&before);
+                label(&mut labels.text, "worker", &worker.name);
+                labels.text.push(b',');
+                label(&mut labels.text, "worker_id", worker.id.as_str());
+                labels.ends.push(labels.text.len());
+            }
+        }
+        labels
+    }
+
+    fn each(&self) -> impl Iterator<Item = &[u8]> {
+        let begins = std::iter::once(0).chain(self.ends.iter().copied());
+        begins.zip(&self.ends).map(|(begin, &end)| &self.text[begin..end])
+    }
+}
+
+/// Writes text, chunk by chunk.
+struct Writer<'a> {
+    text: Vec<u8>,
+    format: Format,
+    /// Takes a chunk.
+    done: &'a mut dyn FnMut(&[u8]),
+    /// Whether there are chunks, or all is one.
+    chunks: bool,
+}
+
+impl Writer<'_> {
+    /// A family of which the samples bring their labels.
+    fn family(&mut self, family: &Family, draw: impl FnOnce(&mut super::Samples<'_>) -> fmt::Result) -> fmt::Result {
+        let mut announced = false;
+        let mut account = std::ptr::null();
+        draw(&mut |labels, value| {
+            // Names of accounts are shared, so that another place in memory is another account.
+            let now = labels.first().map_or(std::ptr::null(), |(_, value)| value.as_ptr());
+            self.may_end_chunk(now != account);
+            account = now;
+            if !announced {
+                self.announce(family);
+                announced = true;
+            }
+            match (family.kind, value) {
+                (Kind::Histogram, Value::Histogram(durations)) => self.histogram(family, labels, durations),
+                (Kind::Gauge | Kind::Counter, Value::Whole(whole)) => {
+                    self.name(family.name, "", labels, None);
+                    self.whole(whole);
+                }
+                (Kind::Gauge | Kind::Counter, Value::Real(real)) => {
+                    self.name(family.name, "", labels, None);
+                    self.real(real);
+                }
+                (_, _) => return Err(fmt::Error),
+            }
+            Ok(())
+        })
+    }
+
+    /// A family of the workers.
+    fn workers(&mut self, family: &Family, view: &View, labels: &WorkerLabels) -> fmt::Result {
+        let Source::Worker(draw) = family.samples else { return Ok(()) };
+        let mut announced = false;
+        let mut labels = labels.each();
+        for target in &view.targets {
+            let mut another = true;
+            for (worker, labels) in target.exported().iter().zip(&mut labels) {
+                self.may_end_chunk(another);
+                another = false;
+                draw(worker, &mut |more, value| {
+                    let Some(value) = value else { return Ok(()) };
+                    if !announced {
+                        self.announce(family);
+                        announced = true;
+                    }
+                    self.text.extend_from_slice(family.name.as_bytes());
+                    self.text.extend_from_slice(labels);
+                    for (name, value) in more {
+                        self.text.push(b',');
+                        label(&mut self.text, name, value);
+                    }
+                    self.text.extend_from_slice(b"} ");
+                    match value {
+                        Value::Whole(whole) => self.whole(whole),
+                        Value::Real(real) => self.real(real),
+                        Value::Histogram(_) => return Err(fmt::Error),
+                    }
+                    Ok(())
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands the chunk over if it is long enough; sooner where another account begins.
+    fn may_end_chunk(&mut self, another_account: bool) {
+        let least = if another_account { CHUNK } else { LONGEST_CHUNK };
+        if self.chunks && self.text.len() >= least {
+            (self.done)(&self.text);
+            self.text.clear();
+        }
+    }
+
+    /// The lines before a family's samples.
+    fn announce(&mut self, family: &Family) {
+        let name = match self.format {
+            Format::OpenMetrics => family.stem(),
+            Format::Classic => family.name,
+        };
+        let kind = family.kind.as_str();
+        self.extend(&["# HELP ", name, " ", family.help, "\n# TYPE ", name, " ", kind, "\n"]);
+        if let (Format::OpenMetrics, Some(unit)) = (self.format, family.unit) {
+            self.extend(&["# UNIT ", name, " ", unit, "\n"]);
+        }
+    }
+
+    fn histogram(&mut self, family: &Family, labels: Labels<'_>, durations: &Durations) {
+        self.name(family.name, "_sum", labels, None);
+        self.real(durations.sum);
+        self.name(family.name, "_count", labels, None);
+        self.whole(durations.buckets.iter().sum());
+        let mut so_far = 0;
+        for (place, count) in durations.buckets.iter().enumerate() {
+            so_far += count;
+            match DURATION_BUCKETS.get(place) {
+                Some(&bound) => {
+                    let mut digits = dtoa::Buffer::new();
+                    self.name(family.name, "_bucket", labels, Some(digits.format(bound)));
+                }
+                None => self.name(family.name, "_bucket", labels, Some("+Inf")),
+            }
+            self.whole(so_far);
+        }
+    }
+
+    /// A sample's name and labels; `le` is a histogram's bound.
+    fn name(&mut self, name: &str, suffix: &str, labels: Labels<'_>, le: Option<&str>) {
+        self.extend(&[name, suffix]);
+        let le = le.map(|le| ("le", le));
+        for (place, (name, value)) in le.iter().chain(labels).enumerate() {
+            self.text.push(if place == 0 { b'{' } else { b',' });
+            label(&mut self.text, name, value);
+        }
+        if le.is_some() || !labels.is_empty() {
+            self.text.push(b'}');
+        }
+        self.text.push(b' ');
+    }
+
+    fn whole(&mut self, value: u64) {
+        self.text.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+        self.text.push(b'\n');
+    }
+
+    fn real(&mut self, value: f64) {
+        /// Below it each whole number has a floating-point number of its own, and is written without an exponent.
+        const WHOLE: f64 = 1e15;
+        // Most are whole; it is the same text in a third of the time. Zero has a sign.
+        if value.trunc() == value && value.abs() < WHOLE && value != 0.0 {
+            self.text.extend_from_slice(itoa::Buffer::new().format(value as i64).as_bytes());
+            self.text.extend_from_slice(b".0\n");
+        } else {
+            self.text.extend_from_slice(dtoa::Buffer::new().format(value).as_bytes());
+            self.text.push(b'\n');
+        }
+    }
+
+    fn extend(&mut self, texts: &[&str]) {
+        texts.iter().for_each(|text| self.text.extend_from_slice(text.as_bytes()));
+    }
+}
+
+/// A label's name and value, escaped as both formats have it.
+fn label(text: &mut Vec<u8>, name: &str, value: &str) {
+    text.extend_from_slice(name.as_bytes());
+    text.extend_from_slice(b"=\"");
+    if value.bytes().any(|byte| matches!(byte, b'\\' | b'"' | b'\n')) {
+        for byte in value.bytes() {
+            match byte {
+                b'\\' => text.extend_from_slice(b"\\\\"),
+                b'"' => text.extend_from_slice(b"\\\""),
+                b'\n' => text.extend_from_slice(b"\\n"),
+                byte => text.push(byte),
+            }
+        }
+    } else {
+        text.extend_from_slice(value.as_bytes());
+    }
+    text.push(b'"');
+}
