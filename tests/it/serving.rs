@@ -200,8 +200,9 @@ async fn the_page_shows_every_slot_and_escapes_what_is_hostile() {
 #[tokio::test]
 async fn more_scrapes_at_a_time_than_allowed_are_refused() {
     let pool = Pool::start().await;
-    let accounts = format!("web: {{ max_requests: 1 }}\n{}", two_accounts());
-    let running = running(&pool, &accounts).await;
+    pool.answers_samples().await;
+    let yaml = format!("api: {{ base_url: {} }}\nweb: {{ max_requests: 1 }}\n{}", pool.base_url(), two_accounts());
+    let running = Running::start_ready(Config::from_yaml("test", &yaml, &Default::default()).unwrap()).await;
     // Many at once: whoever finds the only place taken is told so, and nobody gets anything else. One account's
     // exposition is written for each scrape.
     let scrapes = (0..200).map(|_| running.get("/metrics?account=farm_a"));
