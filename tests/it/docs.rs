@@ -1,6 +1,6 @@
 //! The documentation's tables and examples against the code.
 //!
-//! `UPDATE_DOCS=1 cargo test --test it docs` writes the generated parts of the README anew.
+//! `UPDATE_DOCS=1 cargo test --test it docs` writes their generated parts anew.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,25 +19,23 @@ fn read(file: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The part of the README from one mark to the next empty line behind `until`.
-fn part<'a>(readme: &'a str, mark: &str, until: &str) -> &'a str {
-    let begin = readme.find(mark).unwrap_or_else(|| panic!("{mark} is not in the README")) + mark.len();
-    let length = readme[begin..].find(until).unwrap_or_else(|| panic!("nothing ends {mark}"));
-    readme[begin..begin + length].trim_matches('\n')
+/// The part of a text from a mark to `until`; to the end if that is empty.
+fn part<'a>(text: &'a str, mark: &str, until: &str) -> &'a str {
+    let rest = text.split_once(mark).unwrap_or_else(|| panic!("{mark} is not there")).1;
+    let end = if until.is_empty() { rest.len() } else { rest.find(until).unwrap_or_else(|| panic!("no {until:?}")) };
+    rest[..end].trim_matches('\n')
 }
 
-/// Compares a generated part of the README with what it should be, or writes it.
-fn generated(mark: &str, until: &str, expected: &str) {
-    let readme = read("README.md");
-    let found = part(&readme, mark, until);
+/// Compares a generated part of a document with what it should be, or writes it.
+fn generated(document: &str, mark: &str, until: &str, expected: &str) {
+    let text = read(document);
+    let found = part(&text, mark, until);
     let expected = expected.trim_matches('\n');
     if std::env::var_os("UPDATE_DOCS").is_some() {
-        let begin = readme.find(mark).unwrap() + mark.len();
-        let end = begin + readme[begin..].find(until).unwrap();
-        let updated = format!("{}\n\n{expected}\n{}", &readme[..begin], &readme[end..]);
-        fs::write(format!("{}/README.md", env!("CARGO_MANIFEST_DIR")), updated).unwrap();
+        let updated = text.replace(found, expected);
+        fs::write(format!("{}/{document}", env!("CARGO_MANIFEST_DIR")), updated).unwrap();
     } else {
-        assert_eq!(found, expected, "the README is behind; UPDATE_DOCS=1 writes it");
+        assert_eq!(found, expected, "{document} is behind; UPDATE_DOCS=1 writes it");
     }
 }
 
@@ -55,10 +53,9 @@ fn metrics_table() -> String {
 }
 
 #[test]
-fn the_readme_s_generated_parts_are_up_to_date() {
-    // One after the other: both write the same file.
-    generated("<!-- metrics -->", "\n## Alerts", &metrics_table());
-    generated("<!-- defaults -->", "\nOf an account only", &format!("```yaml\n{}```\n", DEFAULTS));
+fn the_generated_parts_of_documents_are_up_to_date() {
+    generated("docs/metrics.md", "<!-- metrics -->", "", &metrics_table());
+    generated("docs/configuration.md", "<!-- defaults -->\n\n```yaml\n", "```", DEFAULTS);
 }
 
 #[test]

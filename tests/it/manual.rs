@@ -46,7 +46,7 @@ const SECTIONS: [(&str, &[(&str, &str)]); 4] = [
             ),
             (
                 "/usr/share/doc/btcpool-exporter",
-                "README.md, which has every key of the configuration and every metric, and further documents.",
+                "Documents: configuration.md has every key, metrics.md every metric, alerts.md what to do about alerts.",
             ),
         ],
     ),
