@@ -14,6 +14,9 @@ SHELL ["/bin/sh", "-eu", "-c"]
 
 # The compiler's name tells the kind of processor on both, so that native is no case of its own.
 ARG TARGETARCH
+# Static for an image that holds nothing else. On a system of its own it must not be: a static glibc does not go with the
+# libnss_* that it would find there (release.yml).
+ARG CRT=+crt-static
 # hadolint ignore=DL3008 # Debian keeps one version of a package, so a pinned one is gone after its next repair.
 RUN case "$TARGETARCH" in \
         amd64) cpu=x86_64; set -- gcc-x86-64-linux-gnu libc6-dev-amd64-cross ;; \
@@ -29,7 +32,7 @@ RUN case "$TARGETARCH" in \
     [ -d "$(rustc --print sysroot)/lib/rustlib/$target/lib" ] || rustup target add "$target"; \
     mkdir .cargo; \
     printf '%s\n' '[build]' "target = \"$target\"" "[target.$target]" "linker = \"$cpu-linux-gnu-gcc\"" \
-        'rustflags = ["-C", "target-feature=+crt-static"]' >.cargo/config.toml
+        "rustflags = [\"-C\", \"target-feature=$CRT\"]" >.cargo/config.toml
 
 # A crate of nothing but its dependencies. What was built of itself goes again: cargo looks at times, and our sources may
 # well be older than these.
@@ -57,6 +60,10 @@ RUN install -D target/*/release/btcpool-exporter /image/usr/bin/btcpool-exporter
     install -d /image/etc/btcpool-exporter; \
     printf '%s\n' '# Of the pool as a whole only, without a key. Mount a configuration of your own over this file.' \
         'accounts: {}' >/image/etc/btcpool-exporter/btcpool.yml
+
+# The program alone, for those who want it as a file.
+FROM scratch AS files
+COPY --from=build /image/usr/bin /usr/bin
 
 FROM scratch
 ARG VERSION=0.1.0

@@ -69,7 +69,10 @@ impl Manager {
 
     /// How it goes, in one line for people.
     pub fn status(&self, line: String) {
-        self.tell(Message::Status(line));
+        // The rest of the queue is for what is told once.
+        if self.messages.as_ref().is_some_and(|messages| messages.capacity() > QUEUE / 2) {
+            self.tell(Message::Status(line));
+        }
     }
 
     /// The end begins. Returns when that is written, or could not be.

@@ -248,8 +248,17 @@ async fn metrics(
             rendering.await.unwrap_or(Err(fmt::Error))
         }
     };
-    let own = whole.then(|| Own::read(&app.telemetry));
-    let Ok(parts) = rendition.and_then(|rendition| rendition.with(own.as_ref())) else {
+    let parts = async {
+        let rendition = rendition?;
+        if !whole {
+            return rendition.with(None);
+        }
+        // It reads files of /proc.
+        let telemetry = app.telemetry.clone();
+        let joining = tokio::task::spawn_blocking(move || rendition.with(Some(&Own::read(&telemetry))));
+        joining.await.map_err(|_| fmt::Error)?
+    };
+    let Ok(parts) = parts.await else {
         return text(StatusCode::INTERNAL_SERVER_ERROR, "The exposition could not be written.\n");
     };
     let mut response = Response::new(Body::new(Parts::new(parts)));

@@ -223,9 +223,10 @@ impl<T> Slot<T> {
             }
         };
         let before = state.last.replace(Outcome { at, took, error });
-        drop(state);
-        // Whoever counted before looking sees all that is counted.
+        // While nobody can see it yet: whoever has seen it has it counted, and whoever counted before looking sees all that
+        // is counted.
         self.changes.note();
+        drop(state);
         before
     }
 

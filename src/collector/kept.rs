@@ -10,8 +10,8 @@
 //!   gzip member may consist of any number of blocks; the checksums of parts add up to that of the whole.
 //! - The exporter's own figures, which are others in each scrape, come last and are a part of their own.
 //!
-//! [`super::render`] is the reference: both give the same bytes, which tests hold on random stores. The figures are in
-//! `docs/speed.md`.
+//! [`super::render`] is the reference: both give the same bytes, which tests hold on random stores. `cargo bench
+//! --bench exposition` measures it.
 
 use std::{
     collections::HashMap,
@@ -28,11 +28,20 @@ use jiff::civil::Date;
 use super::{CATALOGUE, Family, Format, Kind, Labels, Source, Value, View, view::Own};
 use crate::telemetry::{DURATION_BUCKETS, Durations};
 
-/// A chunk that has so many bytes ends where the next account begins.
-const CHUNK: usize = 32 * 1024;
+/// A chunk has so many bytes at least: less is hardly worth packing by itself.
+const SHORTEST_CHUNK: usize = 2 * 1024;
+
+/// With so many bytes of one account, or before another family, a chunk ends.
+const CHUNK: usize = 8 * 1024;
+
+/// With so many bytes a chunk ends where the next account begins.
+const LONG_CHUNK: usize = 32 * 1024;
 
 /// A chunk ends here, wherever that is.
-const LONGEST_CHUNK: usize = 2 * CHUNK;
+const LONGEST_CHUNK: usize = 64 * 1024;
+
+/// One of so many accounts is one at which chunks begin.
+const ACCOUNTS_A_CHUNK: u32 = 16;
 
 /// How what is sent is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +117,8 @@ impl Rendition {
         let families = CATALOGUE.iter().filter(|family| matches!(family.samples, Source::Own(_)));
         let mut last = Vec::with_capacity(LONGEST_CHUNK / 2);
         if let Some(own) = own {
-            let mut writer = Writer { text: last, format: self.format, done: &mut |_| {}, chunks: false };
+            let mut writer =
+                Writer { text: last, format: self.format, done: &mut |_| {}, chunks: false, account_began: 0 };
             families.clone().try_for_each(|family| match family.samples {
                 Source::Own(draw) => writer.family(family, |out| draw(own, out)),
                 Source::Known(_) | Source::Worker(_) => Ok(()),
@@ -233,7 +243,8 @@ fn write<'a>(
     format: Format,
     done: &mut dyn FnMut(&[u8]),
 ) -> fmt::Result {
-    let mut writer = Writer { text: Vec::with_capacity(LONGEST_CHUNK + 1024), format, done, chunks: true };
+    let mut writer =
+        Writer { text: Vec::with_capacity(LONGEST_CHUNK + 1024), format, done, chunks: true, account_began: 0 };
     let workers = WorkerLabels::new(view);
     for family in families {
         match family.samples {
@@ -242,9 +253,7 @@ fn write<'a>(
             Source::Worker(_) => writer.workers(family, view, &workers)?,
         }
     }
-    if !writer.text.is_empty() {
-        (writer.done)(&writer.text);
-    }
+    writer.hand_over();
     Ok(())
 }
 
@@ -292,6 +301,8 @@ struct Writer<'a> {
     done: &'a mut dyn FnMut(&[u8]),
     /// Whether there are chunks, or all is one.
     chunks: bool,
+    /// Where in the chunk the account's part of it begins.
+    account_began: usize,
 }
 
 impl Writer<'_> {
@@ -300,14 +311,14 @@ impl Writer<'_> {
         let mut announced = false;
         let mut account = std::ptr::null();
         draw(&mut |labels, value| {
-            // Names of accounts are shared, so that another place in memory is another account.
-            let now = labels.first().map_or(std::ptr::null(), |(_, value)| value.as_ptr());
-            self.may_end_chunk(now != account);
-            account = now;
             if !announced {
                 self.announce(family);
                 announced = true;
             }
+            // Names of accounts are shared, so that another place in memory is another account.
+            let name = labels.first().map_or("", |(_, value)| value);
+            self.goes_on((name.as_ptr() != account).then_some(name));
+            account = name.as_ptr();
             match (family.kind, value) {
                 (Kind::Histogram, Value::Histogram(durations)) => self.histogram(family, labels, durations),
                 (Kind::Gauge | Kind::Counter, Value::Whole(whole)) => {
@@ -330,16 +341,15 @@ impl Writer<'_> {
         let mut announced = false;
         let mut labels = labels.each();
         for target in &view.targets {
-            let mut another = true;
+            let mut another = Some(target.target.account.as_str());
             for (worker, labels) in target.exported().iter().zip(&mut labels) {
-                self.may_end_chunk(another);
-                another = false;
                 draw(worker, &mut |more, value| {
                     let Some(value) = value else { return Ok(()) };
                     if !announced {
                         self.announce(family);
                         announced = true;
                     }
+                    self.goes_on(another.take());
                     self.text.extend_from_slice(family.name.as_bytes());
                     self.text.extend_from_slice(labels);
                     for (name, value) in more {
@@ -359,17 +369,41 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Hands the chunk over if it is long enough; sooner where another account begins.
-    fn may_end_chunk(&mut self, another_account: bool) {
-        let least = if another_account { CHUNK } else { LONGEST_CHUNK };
-        if self.chunks && self.text.len() >= least {
+    /// A sample comes next, perhaps of another account than the one before: hands the chunk over if it ends here.
+    ///
+    /// Where chunks end follows from what is beside it and not from what came before, so that a longer number somewhere
+    /// does not move all ends behind it, and make new chunks of what did not change.
+    fn goes_on(&mut self, account: Option<&str>) {
+        let length = self.text.len();
+        let ends = match account {
+            None => length >= LONGEST_CHUNK,
+            Some(name) => {
+                let whole = length - self.account_began >= CHUNK;
+                let begins = || name.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+                whole || length >= LONG_CHUNK || (length >= SHORTEST_CHUNK && begins() % ACCOUNTS_A_CHUNK == 0)
+            }
+        };
+        if ends {
+            self.hand_over();
+        }
+        if account.is_some() {
+            self.account_began = self.text.len();
+        }
+    }
+
+    fn hand_over(&mut self) {
+        if self.chunks && !self.text.is_empty() {
             (self.done)(&self.text);
             self.text.clear();
+            self.account_began = 0;
         }
     }
 
     /// The lines before a family's samples.
     fn announce(&mut self, family: &Family) {
+        if self.text.len() >= CHUNK {
+            self.hand_over();
+        }
         let name = match self.format {
             Format::OpenMetrics => family.stem(),
             Format::Classic => family.name,
@@ -454,4 +488,40 @@ fn label(text: &mut Vec<u8>, name: &str, value: &str) {
         text.extend_from_slice(value.as_bytes());
     }
     text.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::{
+        collector::{Moment, Scope},
+        config::Config,
+        model::Summary,
+        store::Store,
+    };
+
+    #[test]
+    fn what_did_not_change_is_not_packed_again() {
+        let accounts: String = (100..400).map(|number| format!("  farm_{number}: {{ api_key: 0a1b2c }}\n")).collect();
+        let config = Config::from_yaml("test", &format!("accounts:\n{accounts}"), &Default::default()).unwrap();
+        let store = Store::new(&config);
+        let now = Moment { wall: Timestamp::UNIX_EPOCH, monotonic: Instant::now() };
+        let new = |before: Option<&Rendition>| {
+            let view = View::known(&config, &store, &Scope::All, now);
+            Rendition::new(&view, Format::Classic, Encoding::Gzip, before).unwrap()
+        };
+        let first = new(None);
+        let slots = store.targets.values().nth(150).unwrap();
+        slots.summary.record(Timestamp::UNIX_EPOCH, Duration::ZERO, Ok(Summary::default()));
+        let second = new(Some(&first));
+        let [before, after] = [&first, &second].map(|rendition| &rendition.packed.as_ref().unwrap().blocks);
+        let same =
+            |(text, blocks): &(&Fingerprint, &Bytes)| before.get(text).is_some_and(|b| b.as_ptr() == blocks.as_ptr());
+        let kept = after.iter().filter(same).count();
+        assert!((1..after.len()).contains(&kept) && kept * 2 > after.len(), "{kept} of {}", after.len());
+    }
 }

@@ -653,9 +653,9 @@ fn read_key_file(path: &Path, sources: &mut Sources) -> Result<(ApiKey, Option<S
 }
 
 /// Whether a key's file can be read by more than it has to. One that belongs to somebody else is ours to read only by its
-/// group, and cannot be narrower: a Secret in Kubernetes is such a file.
+/// group, and cannot be narrower, unless we are root: a Secret in Kubernetes is such a file.
 const fn is_exposed(mode: u32, owner: u32, us: u32) -> bool {
-    let wide = if owner == us { 0o044 } else { 0o004 };
+    let wide = if owner == us || us == 0 { 0o044 } else { 0o004 };
     mode & wide != 0
 }
 
@@ -716,5 +716,6 @@ mod tests {
         ] {
             assert_eq!(is_exposed(mode, owner, 7), exposed, "{mode:o} of {owner}");
         }
+        assert!(is_exposed(0o640, 8, 0));
     }
 }

@@ -36,6 +36,8 @@ pub struct Expositions {
     clock: Clock,
     since: Instant,
     kept: [Arc<Kept>; 4],
+    /// The most that was counted in any that was handed out, in whatever form.
+    told: AtomicU64,
 }
 
 /// One format, in one encoding.
@@ -71,7 +73,7 @@ impl Expositions {
             let (newest, making, asked) = (RwLock::default(), Arc::default(), AtomicU64::new(0));
             Arc::new(Kept { format, encoding, newest, making, asked })
         });
-        Self { config, store, clock, since: Instant::now(), kept }
+        Self { config, store, clock, since: Instant::now(), kept, told: AtomicU64::new(0) }
     }
 
     /// The exposition as it is now.
@@ -85,31 +87,37 @@ impl Expositions {
         };
         kept.asked.store(self.milliseconds(), Ordering::Relaxed);
         let holds = || kept.newest().filter(|(_, made)| made.holds(Instant::now(), self.today()));
-        let current = || holds().filter(|&(count, _)| count == self.store.changes.count()).map(|(_, made)| made);
+        let current = || holds().filter(|&(count, _)| count == self.store.changes.count());
+        // Nobody is shown less than somebody was shown before.
+        let told = |(count, made): (u64, Arc<Rendition>)| {
+            self.told.fetch_max(count, Ordering::Relaxed);
+            made
+        };
         if let Some(made) = current() {
-            return Ok(made);
+            return Ok(told(made));
         }
         let making = match kept.making.clone().try_lock_owned() {
             Ok(making) => making,
-            Err(_) => match holds() {
-                Some((_, before)) => return Ok(before),
+            Err(_) => match holds().filter(|&(count, _)| count >= self.told.load(Ordering::Relaxed)) {
+                Some(before) => return Ok(told(before)),
                 None => kept.making.clone().lock_owned().await,
             },
         };
         match current() {
-            Some(made) => Ok(made),
-            None => self.make(kept, making).await,
+            Some(made) => Ok(told(made)),
+            None => self.make(kept, making).await.map(told),
         }
     }
 
     /// Makes anew what is asked for now and then; what nobody asks for any more is dropped.
     pub async fn refresh(self: &Arc<Self>) {
         for kept in &self.kept {
-            let asked = kept.asked.load(Ordering::Relaxed);
-            if asked == 0 {
+            if kept.asked.load(Ordering::Relaxed) == 0 {
                 continue;
             }
             let making = kept.making.clone().lock_owned().await;
+            // Somebody may have asked while this waited.
+            let asked = kept.asked.load(Ordering::Relaxed);
             if self.milliseconds().saturating_sub(asked) > KEPT_FOR.as_millis() as u64 {
                 kept.asked.store(0, Ordering::Relaxed);
                 kept.keep(None);
@@ -124,7 +132,7 @@ impl Expositions {
         self: &Arc<Self>,
         kept: &Arc<Kept>,
         making: OwnedMutexGuard<()>,
-    ) -> Result<Arc<Rendition>, fmt::Error> {
+    ) -> Result<(u64, Arc<Rendition>), fmt::Error> {
         let (own, kept) = (self.clone(), kept.clone());
         // Milliseconds with ten thousand workers: not for a thread that has connections to look after.
         let made = tokio::task::spawn_blocking(move || {
@@ -136,7 +144,7 @@ impl Expositions {
             let before = before.as_ref().map(|(_, before)| &**before);
             let made = Arc::new(Rendition::new(&view, kept.format, kept.encoding, before)?);
             kept.keep(Some((count, made.clone())));
-            Ok(made)
+            Ok((count, made))
         });
         made.await.map_err(|_| fmt::Error)?
     }
@@ -153,5 +161,76 @@ impl Expositions {
 
     fn milliseconds(&self) -> u64 {
         u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::model::Summary;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    #[tokio::test]
+    async fn a_scrape_sees_every_poll_that_ended_and_nothing_of_yesterday() {
+        let yaml = "accounts: { farm: { api_key: 0a1b2c-3d4e5f } }";
+        let config = Arc::new(Config::from_yaml("test", yaml, &Default::default()).unwrap());
+        let store = Arc::new(Store::new(&config));
+        let (clock, set) = Clock::set_by_hand(Timestamp::UNIX_EPOCH);
+        let all = Arc::new(Expositions::new(config, store.clone(), clock));
+        let [plain, others @ ..] = &all.kept;
+        let current = async || all.current(Format::Classic, Encoding::Identity).await.unwrap();
+        let poll = || {
+            let slots = store.targets.values().next().unwrap();
+            slots.summary.record(Timestamp::UNIX_EPOCH, Duration::ZERO, Ok(Summary::default()));
+        };
+        let shows = |made: &Rendition, polls: u64| {
+            let text = String::from_utf8(made.with(None).unwrap().concat()).unwrap();
+            let name = r#"btcpool_exporter_polls_total{account="farm",currency="BTC",endpoint="summary_data"}"#;
+            text.contains(&format!("{name} {polls}\n"))
+        };
+        let first = current().await;
+        assert!(shows(&first, 0));
+        assert!(Arc::ptr_eq(&first, &current().await));
+        poll();
+        let second = current().await;
+        assert!(shows(&second, 1));
+
+        // While the next one is made, others get the one before.
+        poll();
+        let making = plain.making.clone().lock_owned().await;
+        assert!(Arc::ptr_eq(&second, &current().await));
+        // But not when another form has shown more, nor on another day.
+        let packed = all.current(Format::Classic, Encoding::Gzip).await.unwrap();
+        let own = all.clone();
+        let waiting = tokio::spawn(async move { own.current(Format::Classic, Encoding::Identity).await });
+        while Arc::strong_count(&plain.making) < 3 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!waiting.is_finished());
+        drop(making);
+        let third = waiting.await.unwrap().unwrap();
+        assert!(shows(&third, 2));
+        assert!(Arc::ptr_eq(&packed, &all.current(Format::Classic, Encoding::Gzip).await.unwrap()));
+        set(Timestamp::UNIX_EPOCH + DAY);
+        let fourth = current().await;
+        assert!(!Arc::ptr_eq(&third, &fourth));
+        assert!(shows(&fourth, 2));
+
+        // What was asked for is made when polls end; what nobody asked for is not.
+        poll();
+        all.refresh().await;
+        assert!(shows(&plain.newest().unwrap().1, 3));
+        let made: Vec<_> = others.iter().filter(|kept| kept.newest().is_some()).collect();
+        assert_eq!(made.len(), 1);
+        // And what nobody asks for any more is dropped.
+        plain.asked.store(1, Ordering::Relaxed);
+        let late =
+            Expositions { since: Instant::now().checked_sub(2 * KEPT_FOR).unwrap(), ..Arc::into_inner(all).unwrap() };
+        let late = Arc::new(late);
+        late.refresh().await;
+        assert!(late.kept[0].newest().is_none());
     }
 }

@@ -45,7 +45,7 @@ const SECTIONS: [(&str, &[(&str, &str)]); 4] = [
                 "Rules for Prometheus, templates for Alertmanager, dashboards for Grafana.",
             ),
             (
-                "/usr/share/doc/btcpool-exporter",
+                "/usr/share/doc/btcpool-exporter/docs",
                 "Documents: configuration.md has every key, metrics.md every metric, alerts.md what to do about alerts.",
             ),
         ],
