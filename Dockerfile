@@ -38,12 +38,14 @@ RUN case "$TARGETARCH" in \
 # well be older than these.
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir src benches; \
-    touch src/lib.rs benches/poll.rs; \
+    sed -n '/^\[\[bench\]\]/,/^$/s/^name = "\(.*\)"/\1/p' Cargo.toml >benches/names; \
+    while read -r name; do touch "benches/$name.rs"; done <benches/names; \
+    touch src/lib.rs; \
     echo 'fn main() {}' >build.rs; \
     cp build.rs src/main.rs; \
     cargo build --locked --release; \
     cargo clean --locked --release --package btcpool-exporter; \
-    rm -r build.rs src benches/poll.rs
+    rm -r build.rs src
 
 FROM dependencies AS build
 SHELL ["/bin/sh", "-eu", "-c"]
@@ -51,8 +53,7 @@ COPY build.rs ./
 COPY src src
 COPY templates templates
 ARG REVISION=unknown
-RUN touch benches/poll.rs; \
-    SOURCE_REVISION=$REVISION cargo build --locked --release --bin btcpool-exporter
+RUN SOURCE_REVISION=$REVISION cargo build --locked --release --bin btcpool-exporter
 COPY LICENSE-APACHE LICENSE-MIT ./
 RUN install -D target/*/release/btcpool-exporter /image/usr/bin/btcpool-exporter; \
     install -D -m 644 /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ca-certificates.crt; \
