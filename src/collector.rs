@@ -152,6 +152,19 @@ impl Family {
         }
     }
 
+    /// The lines before its samples.
+    fn announce(&self, format: Format, text: &mut String) {
+        let (name, unit) = match format {
+            Format::OpenMetrics => (self.stem(), self.unit),
+            Format::Classic => (self.name, None),
+        };
+        let kind = self.kind.as_str();
+        text.extend(["# HELP ", name, " ", self.help, "\n# TYPE ", name, " ", kind, "\n"]);
+        if let Some(unit) = unit {
+            text.extend(["# UNIT ", name, " ", unit, "\n"]);
+        }
+    }
+
     /// Draws its samples, whatever they are drawn from.
     fn samples(&self, view: &View, out: &mut Samples<'_>) -> fmt::Result {
         match self.samples {

@@ -88,12 +88,12 @@ impl Rendition {
         let known = CATALOGUE.iter().filter(|family| !matches!(family.samples, Source::Own(_)));
         let packed = match encoding {
             Encoding::Identity => {
-                write(known, view, format, &mut |chunk| parts.push(Bytes::copy_from_slice(chunk)))?;
+                write(known, view, format, &mut |chunk| parts.push(Bytes::copy_from_slice(chunk.as_bytes())))?;
                 None
             }
             Encoding::Gzip => {
                 let mut packer = Packer::new(before.and_then(|before| before.packed.as_ref()));
-                write(known, view, format, &mut |chunk| packer.pack(chunk))?;
+                write(known, view, format, &mut |chunk| packer.pack(chunk.as_bytes()))?;
                 let (member, packed) = packer.done();
                 parts.push(member);
                 Some(packed)
@@ -115,10 +115,9 @@ impl Rendition {
     pub fn with(&self, own: Option<&Own>) -> Result<Vec<Bytes>, fmt::Error> {
         let mut parts = self.parts.clone();
         let families = CATALOGUE.iter().filter(|family| matches!(family.samples, Source::Own(_)));
-        let mut last = Vec::with_capacity(LONGEST_CHUNK / 2);
+        let mut last = String::with_capacity(LONGEST_CHUNK / 2);
         if let Some(own) = own {
-            let mut writer =
-                Writer { text: last, format: self.format, done: &mut |_| {}, chunks: false, account_began: 0 };
+            let mut writer = Writer { text: last, format: self.format, done: None, account_began: 0 };
             families.clone().try_for_each(|family| match family.samples {
                 Source::Own(draw) => writer.family(family, |out| draw(own, out)),
                 Source::Known(_) | Source::Worker(_) => Ok(()),
@@ -126,12 +125,12 @@ impl Rendition {
             last = writer.text;
         }
         if self.format == Format::OpenMetrics {
-            last.extend_from_slice(b"# EOF\n");
+            last.push_str("# EOF\n");
         }
         let behind = self.parts.iter().map(Bytes::len).sum();
         parts.push(match &self.packed {
             None => last.into(),
-            Some(packed) => packed.end(&last, behind),
+            Some(packed) => packed.end(last.as_bytes(), behind),
         });
         Ok(parts)
     }
@@ -241,10 +240,10 @@ fn write<'a>(
     families: impl Iterator<Item = &'a Family>,
     view: &View,
     format: Format,
-    done: &mut dyn FnMut(&[u8]),
+    done: &mut dyn FnMut(&str),
 ) -> fmt::Result {
     let mut writer =
-        Writer { text: Vec::with_capacity(LONGEST_CHUNK + 1024), format, done, chunks: true, account_began: 0 };
+        Writer { text: String::with_capacity(LONGEST_CHUNK + 1024), format, done: Some(done), account_began: 0 };
     let workers = WorkerLabels::new(view);
     for family in families {
         match family.samples {
@@ -259,7 +258,7 @@ fn write<'a>(
 
 /// The labels of all workers as both formats write them, without the last brace: escaped once for all samples.
 struct WorkerLabels {
-    text: Vec<u8>,
+    text: String,
     /// Where each worker's end.
     ends: Vec<usize>,
 }
@@ -267,19 +266,19 @@ struct WorkerLabels {
 impl WorkerLabels {
     fn new(view: &View) -> Self {
         let count = view.targets.iter().map(|target| target.exported().len()).sum();
-        let mut labels = Self { text: Vec::with_capacity(count * 96), ends: Vec::with_capacity(count) };
-        let mut before = Vec::new();
+        let mut labels = Self { text: String::with_capacity(count * 96), ends: Vec::with_capacity(count) };
+        let mut before = String::new();
         for target in &view.targets {
             before.clear();
-            before.push(b'{');
+            before.push('{');
             for (name, value) in target.labels() {
                 label(&mut before, name, value);
-                before.push(b',');
+                before.push(',');
             }
             for worker in target.exported() {
-                labels.text.extend_from_slice(&before);
+                labels.text.push_str(&before);
                 label(&mut labels.text, "worker", &worker.name);
-                labels.text.push(b',');
+                labels.text.push(',');
                 label(&mut labels.text, "worker_id", worker.id.as_str());
                 labels.ends.push(labels.text.len());
             }
@@ -287,7 +286,7 @@ impl WorkerLabels {
         labels
     }
 
-    fn each(&self) -> impl Iterator<Item = &[u8]> {
+    fn each(&self) -> impl Iterator<Item = &str> {
         let begins = std::iter::once(0).chain(self.ends.iter().copied());
         begins.zip(&self.ends).map(|(begin, &end)| &self.text[begin..end])
     }
@@ -295,12 +294,10 @@ impl WorkerLabels {
 
 /// Writes text, chunk by chunk.
 struct Writer<'a> {
-    text: Vec<u8>,
+    text: String,
     format: Format,
-    /// Takes a chunk.
-    done: &'a mut dyn FnMut(&[u8]),
-    /// Whether there are chunks, or all is one.
-    chunks: bool,
+    /// Takes a chunk; `None`: all is one.
+    done: Option<&'a mut dyn FnMut(&str)>,
     /// Where in the chunk the account's part of it begins.
     account_began: usize,
 }
@@ -350,13 +347,13 @@ impl Writer<'_> {
                         announced = true;
                     }
                     self.goes_on(another.take());
-                    self.text.extend_from_slice(family.name.as_bytes());
-                    self.text.extend_from_slice(labels);
+                    self.text.push_str(family.name);
+                    self.text.push_str(labels);
                     for (name, value) in more {
-                        self.text.push(b',');
+                        self.text.push(',');
                         label(&mut self.text, name, value);
                     }
-                    self.text.extend_from_slice(b"} ");
+                    self.text.push_str("} ");
                     match value {
                         Value::Whole(whole) => self.whole(whole),
                         Value::Real(real) => self.real(real),
@@ -392,8 +389,8 @@ impl Writer<'_> {
     }
 
     fn hand_over(&mut self) {
-        if self.chunks && !self.text.is_empty() {
-            (self.done)(&self.text);
+        if let Some(done) = self.done.as_mut().filter(|_| !self.text.is_empty()) {
+            done(&self.text);
             self.text.clear();
             self.account_began = 0;
         }
@@ -404,15 +401,7 @@ impl Writer<'_> {
         if self.text.len() >= CHUNK {
             self.hand_over();
         }
-        let name = match self.format {
-            Format::OpenMetrics => family.stem(),
-            Format::Classic => family.name,
-        };
-        let kind = family.kind.as_str();
-        self.extend(&["# HELP ", name, " ", family.help, "\n# TYPE ", name, " ", kind, "\n"]);
-        if let (Format::OpenMetrics, Some(unit)) = (self.format, family.unit) {
-            self.extend(&["# UNIT ", name, " ", unit, "\n"]);
-        }
+        family.announce(self.format, &mut self.text);
     }
 
     fn histogram(&mut self, family: &Family, labels: Labels<'_>, durations: &Durations) {
@@ -439,18 +428,18 @@ impl Writer<'_> {
         self.extend(&[name, suffix]);
         let le = le.map(|le| ("le", le));
         for (place, (name, value)) in le.iter().chain(labels).enumerate() {
-            self.text.push(if place == 0 { b'{' } else { b',' });
+            self.text.push(if place == 0 { '{' } else { ',' });
             label(&mut self.text, name, value);
         }
         if le.is_some() || !labels.is_empty() {
-            self.text.push(b'}');
+            self.text.push('}');
         }
-        self.text.push(b' ');
+        self.text.push(' ');
     }
 
     fn whole(&mut self, value: u64) {
-        self.text.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
-        self.text.push(b'\n');
+        self.text.push_str(itoa::Buffer::new().format(value));
+        self.text.push('\n');
     }
 
     fn real(&mut self, value: f64) {
@@ -458,36 +447,36 @@ impl Writer<'_> {
         const WHOLE: f64 = 1e15;
         // Most are whole; it is the same text in a third of the time. Zero has a sign.
         if value.trunc() == value && value.abs() < WHOLE && value != 0.0 {
-            self.text.extend_from_slice(itoa::Buffer::new().format(value as i64).as_bytes());
-            self.text.extend_from_slice(b".0\n");
+            self.text.push_str(itoa::Buffer::new().format(value as i64));
+            self.text.push_str(".0\n");
         } else {
-            self.text.extend_from_slice(dtoa::Buffer::new().format(value).as_bytes());
-            self.text.push(b'\n');
+            self.text.push_str(dtoa::Buffer::new().format(value));
+            self.text.push('\n');
         }
     }
 
     fn extend(&mut self, texts: &[&str]) {
-        texts.iter().for_each(|text| self.text.extend_from_slice(text.as_bytes()));
+        texts.iter().for_each(|text| self.text.push_str(text));
     }
 }
 
 /// A label's name and value, escaped as both formats have it.
-fn label(text: &mut Vec<u8>, name: &str, value: &str) {
-    text.extend_from_slice(name.as_bytes());
-    text.extend_from_slice(b"=\"");
+pub(super) fn label(text: &mut String, name: &str, value: &str) {
+    text.push_str(name);
+    text.push_str("=\"");
     if value.bytes().any(|byte| matches!(byte, b'\\' | b'"' | b'\n')) {
-        for byte in value.bytes() {
-            match byte {
-                b'\\' => text.extend_from_slice(b"\\\\"),
-                b'"' => text.extend_from_slice(b"\\\""),
-                b'\n' => text.extend_from_slice(b"\\n"),
-                byte => text.push(byte),
+        for c in value.chars() {
+            match c {
+                '\\' => text.push_str("\\\\"),
+                '"' => text.push_str("\\\""),
+                '\n' => text.push_str("\\n"),
+                c => text.push(c),
             }
         }
     } else {
-        text.extend_from_slice(value.as_bytes());
+        text.push_str(value);
     }
-    text.push(b'"');
+    text.push('"');
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@
 //! The catalogue's own functions draw them, from a [`View::past`], so that what is told of a day that is long over is
 //! what a scrape of that day showed.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
-use super::{CATALOGUE, Family, Value, View};
+use super::{CATALOGUE, Family, Format, Value, View, kept::label};
 
 /// What a history's figures tell of, and so when each has something new to tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,11 +56,11 @@ impl Family {
         debug_assert!(drawn.is_ok(), "{} has no past", self.name);
     }
 
-    /// The lines that announce a gauge in the OpenMetrics format, as the exposition has them.
+    /// The lines that announce it in the OpenMetrics format, as the exposition has them.
     pub fn announcement(&self) -> String {
-        let (name, kind) = (self.name, self.kind.as_str());
-        let unit = self.unit.map_or_else(String::new, |unit| format!("# UNIT {name} {unit}\n"));
-        format!("# HELP {name} {}\n# TYPE {name} {kind}\n{unit}", self.help)
+        let mut text = String::new();
+        self.announce(Format::OpenMetrics, &mut text);
+        text
     }
 }
 
@@ -68,10 +68,10 @@ impl Family {
 pub fn labels_text<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     let mut text = String::from("{");
     for (name, value) in labels {
-        let comma = if text.len() > 1 { "," } else { "" };
-        let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-        // A `String` takes whatever is written to it.
-        let _ = write!(text, "{comma}{name}=\"{value}\"");
+        if text.len() > 1 {
+            text.push(',');
+        }
+        label(&mut text, name, value);
     }
     text + "}"
 }
