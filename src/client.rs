@@ -8,6 +8,7 @@ pub mod paging;
 pub mod wire;
 
 use std::{
+    borrow::Cow,
     collections::HashSet,
     error::Error as _,
     sync::{Arc, Mutex, PoisonError},
@@ -31,7 +32,7 @@ use crate::{
     telemetry::Telemetry,
 };
 use paging::{Listing, Page};
-use wire::{Anomalies, Answer};
+use wire::{Anomalies, AnswerError};
 
 /// The header that carries the key.
 const KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
@@ -41,6 +42,9 @@ const PART_IN_MESSAGES: usize = 6;
 
 /// The same for a worker's name. Thousands of names that are serial numbers would hold six characters by chance.
 const PART_IN_NAMES: usize = 12;
+
+/// So many bytes are made room for when an answer says that it will be as long.
+const MOST_EXPECTED: usize = 1 << 20;
 
 /// How much of the pool's own message is shown, in characters.
 const MESSAGE_CHARACTERS: usize = 200;
@@ -250,11 +254,12 @@ impl PoolClient {
     pub async fn workers(&self, target: &Target, key: &ApiKey) -> Result<Workers, FetchError> {
         let unit = self.api.reject_rate_unit;
         let question = Question::about(Endpoint::Workers, target, key);
-        let listing = self.list(question, move |data, anomalies| wire::workers(data, unit, anomalies)).await?;
+        let listing = self.list(question, move |text, anomalies| wire::workers(text, unit, anomalies)).await?;
         let (reported, pages) = (listing.reported, listing.pages);
         let mut list: Vec<_> = listing.rows.into_values().collect();
         // Miners choose the names; a key that one pasted there is kept out of the labels all the same.
-        for worker in list.iter_mut().filter(|worker| quotes(&worker.name, key, PART_IN_NAMES)) {
+        let parts = KeyParts::new(key, PART_IN_NAMES);
+        for worker in list.iter_mut().filter(|worker| parts.are_in(&worker.name)) {
             worker.name = "(name withheld: it quotes the key)".into();
         }
         Ok(Workers { list, reported, pages })
@@ -316,18 +321,15 @@ impl PoolClient {
     async fn list<K: Ord, T>(
         &self,
         question: Question<'_>,
-        decode: impl Fn(&str, &mut Anomalies) -> Result<Vec<Option<(K, T)>>, wire::ShapeError> + Copy,
+        decode: impl Fn(&str, &mut Anomalies) -> Result<Page<K, T>, AnswerError> + Copy,
     ) -> Result<Listing<K, T>, FetchError> {
         let fetch = |offset, given_up: CancellationToken| async move {
             let question = Question { page: Some((offset, self.api.page_size)), ..question };
-            let page = |answer: &Answer<'_>, anomalies: &mut Anomalies| {
-                Ok(Page { rows: decode(answer.data()?, anomalies)?, total: answer.total(anomalies) })
-            };
             let permit = tokio::select! {
                 permit = self.budget.acquire() => permit,
                 () = given_up.cancelled() => return Err(FetchError::Incomplete("it was given up".to_owned())),
             };
-            self.ask_now(permit, question, page).await
+            self.ask_now(permit, question, decode).await
         };
         let listing = paging::read_all(fetch, self.api.concurrency).await?;
         if let Some(reported) = listing.reported.filter(|_| listing.total_is_wrong()) {
@@ -350,7 +352,7 @@ impl PoolClient {
     async fn ask<T>(
         &self,
         question: Question<'_>,
-        decode: impl Fn(&Answer<'_>, &mut Anomalies) -> Result<T, wire::ShapeError>,
+        decode: impl Fn(&str, &mut Anomalies) -> Result<T, AnswerError>,
     ) -> Result<T, FetchError> {
         let permit = self.budget.acquire().await;
         self.ask_now(permit, question, decode).await
@@ -361,7 +363,7 @@ impl PoolClient {
         &self,
         permit: Permit,
         question: Question<'_>,
-        decode: impl Fn(&Answer<'_>, &mut Anomalies) -> Result<T, wire::ShapeError>,
+        decode: impl Fn(&str, &mut Anomalies) -> Result<T, AnswerError>,
     ) -> Result<T, FetchError> {
         let begin = Instant::now();
         let mut request = Counted { telemetry: &self.telemetry, endpoint: question.endpoint, status: None, begin };
@@ -371,12 +373,10 @@ impl PoolClient {
         let result = body.and_then(|body| {
             let mut anomalies = Anomalies::default();
             // Bytes that are no UTF-8 (a worker's name, say) cost their own characters and not the whole answer.
-            let text = String::from_utf8_lossy(&body);
-            let value = wire::open(&text)
-                .and_then(|answer| decode(&answer, &mut anomalies).map_err(wire::OpenError::Shape))
-                .map_err(|error| {
-                    error.into_fetch_error(|message| clean(message, question.target.map(|(_, key)| key)))
-                })?;
+            let text = str::from_utf8(&body).map_or_else(|_| String::from_utf8_lossy(&body), Cow::Borrowed);
+            let value = decode(&text, &mut anomalies).map_err(|error| {
+                error.into_fetch_error(|message| clean(message, question.target.map(|(_, key)| key)))
+            })?;
             self.report(&question, &anomalies);
             Ok(value)
         });
@@ -428,7 +428,8 @@ impl PoolClient {
             }
         }
         let limit = self.api.max_response_bytes;
-        let mut body = Vec::new();
+        let expected = response.content_length().and_then(|length| usize::try_from(length).ok());
+        let mut body = Vec::with_capacity(expected.unwrap_or(0).min(limit).min(MOST_EXPECTED));
         while let Some(chunk) = response.chunk().await.map_err(|error| self.transport(&error, key))? {
             if body.len() + chunk.len() > limit {
                 return Err(FetchError::BodyTooLarge(limit));
@@ -571,7 +572,7 @@ fn innermost(error: &reqwest::Error, key: Option<&ApiKey>) -> String {
 
 /// Makes foreign text fit to be logged: one line, bounded, and nothing of the key.
 fn clean(text: &str, key: Option<&ApiKey>) -> String {
-    if key.is_some_and(|key| quotes(text, key, PART_IN_MESSAGES)) {
+    if key.is_some_and(|key| KeyParts::new(key, PART_IN_MESSAGES).are_in(text)) {
         return "(message withheld: it quotes the key)".to_owned();
     }
     let visible = |c: char| if c.is_control() || crate::model::is_direction_mark(c) { ' ' } else { c };
@@ -582,17 +583,34 @@ fn clean(text: &str, key: Option<&ApiKey>) -> String {
     cleaned
 }
 
-/// Whether the text holds so many or more characters in a row of the key, or all of a shorter one.
-fn quotes(text: &str, key: &ApiKey, part: usize) -> bool {
-    if text.len() < part.min(key.expose().len()) {
-        return false;
+/// Finds parts of a key in texts.
+struct KeyParts<'a> {
+    key: &'a [u8],
+    length: usize,
+    /// Which bytes the key has, in upper and in lower case.
+    alphabet: [bool; 256],
+}
+
+impl<'a> KeyParts<'a> {
+    /// So many characters in a row of the key, or all of a shorter one.
+    fn new(key: &'a ApiKey, length: usize) -> Self {
+        // A key is ASCII, so that bytes are characters.
+        let key = key.expose().as_bytes();
+        let mut alphabet = [false; 256];
+        for byte in key {
+            alphabet[usize::from(byte.to_ascii_lowercase())] = true;
+            alphabet[usize::from(byte.to_ascii_uppercase())] = true;
+        }
+        Self { key, length: length.min(key.len()).max(1), alphabet }
     }
-    let text = text.to_ascii_lowercase();
-    let key = key.expose().to_ascii_lowercase();
-    // A key is ASCII, so that bytes are characters.
-    key.as_bytes()
-        .windows(part.min(key.len()).max(1))
-        .any(|part| std::str::from_utf8(part).is_ok_and(|part| text.contains(part)))
+
+    /// Whether one of them is in the text, in whatever case.
+    fn are_in(&self, text: &str) -> bool {
+        let is_of_key = |part: &[u8]| self.key.windows(self.length).any(|own| own.eq_ignore_ascii_case(part));
+        // Nearly no text has so many of the key's characters in a row at all, in whatever order.
+        let runs = text.as_bytes().split(|&byte| !self.alphabet[usize::from(byte)]);
+        runs.flat_map(|run| run.windows(self.length)).any(is_of_key)
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@
 
 use std::{fmt, str::FromStr, sync::Arc};
 
+use smol_str::SmolStr;
+
 /// A coin that the pool mines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Currency {
@@ -192,6 +194,11 @@ impl FromStr for AccountName {
 /// Characters that turn the direction of the text around them, and so can make a label look like another.
 pub fn is_direction_mark(c: char) -> bool {
     matches!(c, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Whether nothing in the text could do harm where it is shown; other texts may be as harmless.
+pub fn is_printable_ascii(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 /// One currency of one account: what has a balance, workers and a history of its own.
@@ -393,7 +400,7 @@ pub struct Summary {
 
 /// An id that the pool gave to a worker or a payment. Ids that are numbers are in the order of the numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Id(Box<str>);
+pub struct Id(SmolStr);
 
 impl Id {
     /// The longest id that is taken, in characters.
@@ -401,7 +408,7 @@ impl Id {
 
     /// An id, or `None` for a text that is empty, longer than 64 characters, or not printable.
     pub fn new(text: &str) -> Option<Self> {
-        let printable = !text.chars().any(|c| c.is_control() || is_direction_mark(c));
+        let printable = is_printable_ascii(text) || !text.chars().any(|c| c.is_control() || is_direction_mark(c));
         (printable && (1..=Self::MAX_CHARACTERS).contains(&text.chars().count())).then(|| Self(text.into()))
     }
 
@@ -413,7 +420,8 @@ impl Id {
 
 impl Ord for Id {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.0.len(), &self.0).cmp(&(other.0.len(), &other.0))
+        let [own, other] = [self.as_str(), other.as_str()];
+        (own.len(), own).cmp(&(other.len(), other))
     }
 }
 
@@ -429,7 +437,7 @@ pub struct Worker {
     /// The pool's own id: unique, unlike the name.
     pub id: Id,
     /// The name that the miner chose, made safe to show; empty when the pool did not tell it.
-    pub name: Box<str>,
+    pub name: SmolStr,
     /// The worker's hashrate.
     pub hashrate: HashrateWindows,
     /// Share of its shares that the pool rejected.

@@ -46,25 +46,24 @@ impl Figures {
     /// The figures now.
     #[cfg(target_os = "linux")]
     pub fn read() -> Self {
-        use procfs::{
-            CurrentSI as _, WithCurrentSystemInfo as _,
-            process::{LimitValue, Process},
-        };
+        use std::sync::OnceLock;
+
+        use procfs::{CurrentSI as _, WithCurrentSystemInfo as _, process::Process};
+        use rustix::process::{Resource, getrlimit};
+
+        /// It stays, and the file that tells it is the longest of all: each interrupt's count is in it.
+        static BOOTED: OnceLock<Option<f64>> = OnceLock::new();
 
         let Ok(process) = Process::myself() else { return Self::default() };
         let Ok(stat) = process.stat() else { return Self::default() };
         let ticks = procfs::ticks_per_second() as f64;
-        let booted = procfs::KernelStats::current().ok().map(|stats| stats.btime as f64);
-        let limit = process.limits().ok().and_then(|limits| match limits.max_open_files.soft_limit {
-            LimitValue::Value(limit) => Some(limit),
-            LimitValue::Unlimited => None,
-        });
+        let booted = BOOTED.get_or_init(|| procfs::KernelStats::current().ok().map(|stats| stats.btime as f64));
         Self {
             start_time_seconds: booted.map(|booted| booted + stat.starttime as f64 / ticks),
             resident_memory_bytes: Some(stat.rss_bytes().get()),
             virtual_memory_bytes: Some(stat.vsize),
             open_fds: process.fd_count().ok().map(|count| count as u64),
-            max_fds: limit,
+            max_fds: getrlimit(Resource::Nofile).current,
             threads: u64::try_from(stat.num_threads).ok(),
             cpu_seconds: Some((stat.utime + stat.stime) as f64 / ticks),
         }

@@ -248,17 +248,9 @@ async fn metrics(
             rendering.await.unwrap_or(Err(fmt::Error))
         }
     };
-    let parts = async {
-        let rendition = rendition?;
-        if !whole {
-            return rendition.with(None);
-        }
-        // It reads files of /proc.
-        let telemetry = app.telemetry.clone();
-        let joining = tokio::task::spawn_blocking(move || rendition.with(Some(&Own::read(&telemetry))));
-        joining.await.map_err(|_| fmt::Error)?
-    };
-    let Ok(parts) = parts.await else {
+    // Files of /proc are read on the spot: they are no disk's, and another thread would cost more.
+    let parts = rendition.and_then(|rendition| rendition.with(whole.then(|| Own::read(&app.telemetry)).as_ref()));
+    let Ok(parts) = parts else {
         return text(StatusCode::INTERNAL_SERVER_ERROR, "The exposition could not be written.\n");
     };
     let mut response = Response::new(Body::new(Parts::new(parts)));

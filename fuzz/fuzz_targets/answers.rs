@@ -3,8 +3,13 @@
 
 #![no_main]
 
+use std::fmt::Debug;
+
 use btcpool_exporter::{
-    client::wire::{self, Anomalies, MAX_NAME_CHARACTERS},
+    client::{
+        paging::Page,
+        wire::{self, Anomalies, AnswerError, MAX_NAME_CHARACTERS},
+    },
     config::RejectRateUnit,
     model::{Coins, Endpoint, Hashrate, HashrateWindows, Id, Ratio, UnixSeconds, is_direction_mark},
 };
@@ -13,22 +18,8 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|bytes: &[u8]| {
     // The client reads an answer's bytes in this way, too.
     let text = String::from_utf8_lossy(bytes);
-    let answer = match wire::open(&text) {
-        Ok(answer) => answer,
-        Err(error) => {
-            let shown = error.into_fetch_error(str::to_owned).to_string();
-            assert!(!shown.is_empty());
-            return;
-        }
-    };
     let mut anomalies = Anomalies::default();
-    if let Some(total) = answer.total(&mut anomalies) {
-        assert!(total <= 1 << 53);
-    }
-    known(Endpoint::Workers, &anomalies);
-
-    let mut anomalies = Anomalies::default();
-    if let Ok(stats) = wire::main_stat(&answer, &mut anomalies) {
+    if let Some(stats) = shown(wire::main_stat(&text, &mut anomalies)) {
         assert!(stats.is_sorted_by(|(before, _), (after, _)| before < after), "{stats:?}");
         for (_, coin) in &stats {
             assert!(coin.miners.is_none_or(|miners| miners <= 1 << 53), "{coin:?}");
@@ -41,17 +32,15 @@ fuzz_target!(|bytes: &[u8]| {
     known(Endpoint::MainStat, &anomalies);
 
     let mut anomalies = Anomalies::default();
-    if let Ok(summary) = wire::summary_data(&answer, &mut anomalies) {
+    if let Some(summary) = shown(wire::summary_data(&text, &mut anomalies)) {
         assert!([summary.active_workers, summary.inactive_workers].iter().flatten().all(|&count| count <= 1 << 53));
         windows(summary.hashrate);
         coins(summary.balance);
     }
     known(Endpoint::SummaryData, &anomalies);
 
-    let Ok(data) = answer.data() else { return };
-
     let mut anomalies = Anomalies::default();
-    if let Ok(rows) = wire::profit_history(data, &mut anomalies) {
+    if let Some(rows) = page(&text, &mut anomalies, wire::profit_history) {
         for (date, day) in rows.into_iter().flatten() {
             assert_eq!(date, day.date);
             hashrate(day.hashrate);
@@ -61,7 +50,7 @@ fuzz_target!(|bytes: &[u8]| {
     known(Endpoint::ProfitHistory, &anomalies);
 
     let mut anomalies = Anomalies::default();
-    if let Ok(rows) = wire::payment_history(data, &mut anomalies) {
+    if let Some(rows) = page(&text, &mut anomalies, wire::payment_history) {
         for (row_id, payment) in rows.into_iter().flatten() {
             id(&row_id);
             coins(payment.amount);
@@ -72,7 +61,7 @@ fuzz_target!(|bytes: &[u8]| {
 
     for unit in [RejectRateUnit::Ratio, RejectRateUnit::Percent] {
         let mut anomalies = Anomalies::default();
-        if let Ok(rows) = wire::workers(data, unit, &mut anomalies) {
+        if let Some(rows) = page(&text, &mut anomalies, |text, anomalies| wire::workers(text, unit, anomalies)) {
             for (row_id, worker) in rows.into_iter().flatten() {
                 assert_eq!(row_id, worker.id);
                 id(&row_id);
@@ -86,6 +75,30 @@ fuzz_target!(|bytes: &[u8]| {
         known(Endpoint::Workers, &anomalies);
     }
 });
+
+/// What came of it; or an error that says something.
+fn shown<T>(result: Result<T, AnswerError>) -> Option<T> {
+    result.map_err(|error| assert!(!error.into_fetch_error(str::to_owned).to_string().is_empty())).ok()
+}
+
+/// A list's rows. The quick way, which most lists take, and the lenient one, to which a mark before the text leads, read
+/// the same.
+fn page<K: Debug, T: Debug>(
+    text: &str,
+    anomalies: &mut Anomalies,
+    read: impl Fn(&str, &mut Anomalies) -> Result<Page<K, T>, AnswerError>,
+) -> Option<Vec<Option<(K, T)>>> {
+    let result = read(text, anomalies);
+    // Only one mark is taken.
+    if !text.starts_with('\u{FEFF}') {
+        let mut counted = Anomalies::default();
+        let lenient = read(&format!("\u{FEFF}{text}"), &mut counted);
+        assert_eq!((format!("{result:?}"), &*anomalies), (format!("{lenient:?}"), &counted));
+    }
+    let page = shown(result)?;
+    assert!(page.total.is_none_or(|total| total <= 1 << 53));
+    Some(page.rows)
+}
 
 fn showable(c: char) -> bool {
     !c.is_control() && !is_direction_mark(c)

@@ -2,20 +2,25 @@
 //!
 //! A field is a string or a number; null says "unknown"; whatever else is an anomaly, which costs that one value and is
 //! counted under the API's own name of the field. Only what the pool's own description names is read.
+//!
+//! What the pool really sends are strings without escapes, in fields of one order. Lists are read as such first, in one
+//! go; where that fails, in whatever way, they are read again by the lenient way, which judges. `cargo bench --bench
+//! exposition` measures it.
 
 use std::{borrow::Cow, fmt};
 
 use jiff::civil::Date;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+use smol_str::SmolStr;
 
-use super::FetchError;
+use super::{FetchError, paging::Page};
 use crate::{
     config::RejectRateUnit,
     history::{IncomeDay, Payment, PayoutAddress},
     model::{
         CoinStats, Coins, Currency, Endpoint, Hashrate, HashrateWindows, Id, PoolStats, Ratio, Summary, UnixSeconds,
-        Worker, is_direction_mark,
+        Worker, is_direction_mark, is_printable_ascii,
     },
 };
 
@@ -32,14 +37,15 @@ const SUMMARY: [&str; 6] =
     ["active_workers", "unactive_workers", "hashrate_10min", "hashrate_1hour", "hashrate_24hour", "balance"];
 const INCOME: [&str; 5] = ["date", "hashrate", "pps_profit", "pplns_profit", "total_profit"];
 const PAYMENT: [&str; 4] = ["payment_id", "amount", "created_time", "address"];
+/// In the order in which the pool sends them.
 const WORKER: [&str; 8] = [
-    "worker_id",
-    "worker_name",
     "hashrate_10min",
     "hashrate_1hour",
     "hashrate_24hour",
-    "reject_rate",
     "last_active",
+    "reject_rate",
+    "worker_id",
+    "worker_name",
     "worker_status",
 ];
 
@@ -96,9 +102,15 @@ impl ShapeError {
     }
 }
 
+impl From<ShapeError> for AnswerError {
+    fn from(error: ShapeError) -> Self {
+        Self::Shape(error)
+    }
+}
+
 /// Why an answer's text is no answer.
 #[derive(Debug, PartialEq, Eq)]
-pub enum OpenError {
+pub enum AnswerError {
     /// No JSON at all; what it looks like.
     NotJson(&'static str),
     /// JSON, but not the documented shape.
@@ -107,7 +119,7 @@ pub enum OpenError {
     Api(String),
 }
 
-impl OpenError {
+impl AnswerError {
     /// The client's error; `clean` makes the pool's words fit to be shown.
     pub fn into_fetch_error(self, clean: impl FnOnce(&str) -> String) -> FetchError {
         match self {
@@ -118,44 +130,20 @@ impl OpenError {
     }
 }
 
-/// An opened envelope whose status is `OK`.
-#[derive(Debug)]
-pub struct Answer<'a>(Object<'a, 6>);
-
-impl<'a> Answer<'a> {
-    /// The JSON text of `data`.
-    ///
-    /// # Errors
-    ///
-    /// When there is none.
-    pub fn data(&self) -> Result<&'a str, ShapeError> {
-        self.0.raw(1).ok_or_else(|| ShapeError::at("data", "a value", "nothing"))
-    }
-
-    /// How many rows the whole list has.
-    pub fn total(&self, anomalies: &mut Anomalies) -> Option<u64> {
-        self.0.read(2, anomalies, count)
-    }
-}
-
-/// Opens the envelope.
-///
-/// # Errors
-///
-/// When the text is no JSON, no envelope, or reports an error.
-pub fn open(text: &str) -> Result<Answer<'_>, OpenError> {
+/// Opens the envelope: its fields, if its status is `OK`.
+fn open(text: &str) -> Result<Object<'_, 6>, AnswerError> {
     // PHP files saved with a byte-order mark send it before everything else.
     let text = text.strip_prefix('\u{FEFF}').unwrap_or(text).trim_ascii_start();
     if !text.starts_with(['{', '[', '"']) && serde_json::from_str::<&RawValue>(text).is_err() {
-        return Err(OpenError::NotJson(match text.as_bytes() {
+        return Err(AnswerError::NotJson(match text.as_bytes() {
             [] => "empty",
             [b'<', ..] => "an HTML or XML page",
             _ => "something else",
         }));
     }
-    let envelope = object(text, &ENVELOPE, "the answer").map_err(OpenError::Shape)?;
+    let envelope = object(text, &ENVELOPE, "the answer").map_err(AnswerError::Shape)?;
     let status = match envelope.field(0) {
-        Field::Text(status) if status == "OK" => return Ok(Answer(envelope)),
+        Field::Text(status) if status == "OK" => return Ok(envelope),
         Field::Text(status) => Some(status),
         Field::Other => Some(Cow::Borrowed(envelope.raw(0).unwrap_or_default())),
         Field::Missing | Field::Null => None,
@@ -165,20 +153,25 @@ pub fn open(text: &str) -> Result<Answer<'_>, OpenError> {
         _ => None,
     });
     Err(match (status, words) {
-        (Some(status), Some(words)) => OpenError::Api(format!("status {status}: {words}")),
-        (Some(status), None) => OpenError::Api(format!("status {status}, without a message")),
-        (None, Some(words)) => OpenError::Api(format!("no status: {words}")),
-        (None, None) => OpenError::Shape(ShapeError::at("status", "a string", "none")),
+        (Some(status), Some(words)) => AnswerError::Api(format!("status {status}: {words}")),
+        (Some(status), None) => AnswerError::Api(format!("status {status}, without a message")),
+        (None, Some(words)) => AnswerError::Api(format!("no status: {words}")),
+        (None, None) => AnswerError::Shape(ShapeError::at("status", "a string", "none")),
     })
 }
 
-/// `main_stat`.
+/// The JSON of `data`.
+fn data<'a>(envelope: &Object<'a, 6>) -> Result<&'a str, ShapeError> {
+    envelope.raw(1).ok_or_else(|| ShapeError::at("data", "a value", "nothing"))
+}
+
+/// The answer to `main_stat`.
 ///
 /// # Errors
 ///
-/// When `data` is no object, or holds no known field.
-pub fn main_stat(answer: &Answer<'_>, anomalies: &mut Anomalies) -> Result<PoolStats, ShapeError> {
-    let coins = known_object(answer.data()?, &COINS, "data")?;
+/// When the text is no answer or reports an error, when `data` is no object, or holds no known field.
+pub fn main_stat(text: &str, anomalies: &mut Anomalies) -> Result<PoolStats, AnswerError> {
+    let coins = known_object(data(&open(text)?)?, &COINS, "data")?;
     let mut stats = Vec::new();
     let mut known = false;
     for (index, currency) in Currency::ALL.into_iter().enumerate() {
@@ -192,7 +185,7 @@ pub fn main_stat(answer: &Answer<'_>, anomalies: &mut Anomalies) -> Result<PoolS
             Some(_) | None => anomalies.add(COINS[index]),
         }
     }
-    if known { Ok(stats) } else { Err(ShapeError::at("data", "at least one known field of a coin", "none")) }
+    if known { Ok(stats) } else { Err(ShapeError::at("data", "at least one known field of a coin", "none").into()) }
 }
 
 fn coin_stats(coin: &Object<'_, 5>, anomalies: &mut Anomalies) -> CoinStats {
@@ -205,13 +198,13 @@ fn coin_stats(coin: &Object<'_, 5>, anomalies: &mut Anomalies) -> CoinStats {
     }
 }
 
-/// `summary_data`.
+/// The answer to `summary_data`.
 ///
 /// # Errors
 ///
-/// When `data` is no object, or holds no known field.
-pub fn summary_data(answer: &Answer<'_>, anomalies: &mut Anomalies) -> Result<Summary, ShapeError> {
-    let data = known_object(answer.data()?, &SUMMARY, "data")?;
+/// As [`main_stat`].
+pub fn summary_data(text: &str, anomalies: &mut Anomalies) -> Result<Summary, AnswerError> {
+    let data = known_object(data(&open(text)?)?, &SUMMARY, "data")?;
     Ok(Summary {
         active_workers: data.read(0, anomalies, count),
         inactive_workers: data.read(1, anomalies, count),
@@ -220,13 +213,13 @@ pub fn summary_data(answer: &Answer<'_>, anomalies: &mut Anomalies) -> Result<Su
     })
 }
 
-/// The rows of `profit_history`, by day.
+/// A page of `profit_history`, by day.
 ///
 /// # Errors
 ///
-/// When `data` is no list of objects.
-pub fn profit_history(data: &str, anomalies: &mut Anomalies) -> Result<Vec<Option<(Date, IncomeDay)>>, ShapeError> {
-    rows(data, &INCOME, |row| {
+/// When the text is no answer or reports an error, or when `data` is no list of objects.
+pub fn profit_history(text: &str, anomalies: &mut Anomalies) -> Result<Page<Date, IncomeDay>, AnswerError> {
+    list(text, &INCOME, anomalies, |row, anomalies| {
         let date = row.identity(0, anomalies, date);
         let day = |date| IncomeDay {
             date,
@@ -239,13 +232,13 @@ pub fn profit_history(data: &str, anomalies: &mut Anomalies) -> Result<Vec<Optio
     })
 }
 
-/// The rows of `payment_history`, by id.
+/// A page of `payment_history`, by id.
 ///
 /// # Errors
 ///
-/// When `data` is no list of objects.
-pub fn payment_history(data: &str, anomalies: &mut Anomalies) -> Result<Vec<Option<(Id, Payment)>>, ShapeError> {
-    rows(data, &PAYMENT, |row| {
+/// As [`profit_history`].
+pub fn payment_history(text: &str, anomalies: &mut Anomalies) -> Result<Page<Id, Payment>, AnswerError> {
+    list(text, &PAYMENT, anomalies, |row, anomalies| {
         let id = row.identity(0, anomalies, Id::new)?;
         let amount = row.read(1, anomalies, coins);
         let created = row.read(2, anomalies, time);
@@ -254,21 +247,17 @@ pub fn payment_history(data: &str, anomalies: &mut Anomalies) -> Result<Vec<Opti
     })
 }
 
-/// The rows of `workers`, by id.
+/// A page of `workers`, by id.
 ///
 /// # Errors
 ///
-/// When `data` is no list of objects.
-pub fn workers(
-    data: &str,
-    unit: RejectRateUnit,
-    anomalies: &mut Anomalies,
-) -> Result<Vec<Option<(Id, Worker)>>, ShapeError> {
-    rows(data, &WORKER, |row| {
-        let id = row.identity(0, anomalies, Id::new)?;
-        let name = row.read(1, anomalies, |text| Some(printable(text)));
+/// As [`profit_history`].
+pub fn workers(text: &str, unit: RejectRateUnit, anomalies: &mut Anomalies) -> Result<Page<Id, Worker>, AnswerError> {
+    list(text, &WORKER, anomalies, |row, anomalies| {
+        let id = row.identity(5, anomalies, Id::new)?;
+        let name = row.read(6, anomalies, |text| Some(printable(text)));
         let mut above_one = false;
-        let reject_ratio = row.read(5, anomalies, |text| {
+        let reject_ratio = row.read(4, anomalies, |text| {
             let rate = figure(text)?;
             above_one = rate > 1.0;
             Ratio::new(match unit {
@@ -280,11 +269,11 @@ pub fn workers(
         let worker = Worker {
             id: id.clone(),
             name: name.unwrap_or_default(),
-            hashrate: windows(row, 2, anomalies),
+            hashrate: windows(row, 0, anomalies),
             reject_ratio,
             // PHP's word for "never" is 0.
             last_active: row
-                .read(6, anomalies, |text| if text.trim() == "0" { Some(None) } else { time(text).map(Some) })
+                .read(3, anomalies, |text| if text.trim() == "0" { Some(None) } else { time(text).map(Some) })
                 .flatten(),
             active: row.read(7, anomalies, status),
         };
@@ -342,17 +331,22 @@ fn date(text: &str) -> Option<Date> {
 
 /// `worker_status`: the documented digits, and the words of the pool's upstream and of its newer back end.
 fn status(text: &str) -> Option<bool> {
-    match text.trim().to_ascii_lowercase().as_str() {
-        "1" | "active" | "online" => Some(true),
-        "0" | "unactive" | "inactive" | "offline" | "dead" => Some(false),
-        _ => None,
+    let text = text.trim();
+    let is_one_of = |words: &[&str]| words.iter().any(|word| word.eq_ignore_ascii_case(text));
+    if is_one_of(&["1", "active", "online"]) {
+        Some(true)
+    } else {
+        is_one_of(&["0", "unactive", "inactive", "offline", "dead"]).then_some(false)
     }
 }
 
 /// A name that miners chose, fit for a label: what could break a line or turn its direction becomes U+FFFD.
-pub fn printable(text: &str) -> Box<str> {
+pub fn printable(text: &str) -> SmolStr {
+    if text.len() <= MAX_NAME_CHARACTERS && is_printable_ascii(text) {
+        return text.into();
+    }
     let safe = |c: char| if c.is_control() || is_direction_mark(c) { char::REPLACEMENT_CHARACTER } else { c };
-    text.chars().take(MAX_NAME_CHARACTERS).map(safe).collect::<String>().into()
+    text.chars().take(MAX_NAME_CHARACTERS).map(safe).collect()
 }
 
 /// What stands in a field.
@@ -365,16 +359,29 @@ enum Field<'a> {
     Other,
 }
 
-/// The fields of a JSON object that have known names, as raw text.
+/// A field as it came.
+#[derive(Clone, Copy, Debug)]
+enum Raw<'a> {
+    /// The contents of a string that has no escapes.
+    Plain(&'a str),
+    /// Any JSON.
+    Json(&'a str),
+}
+
+/// The fields of a JSON object that have known names.
 #[derive(Debug)]
 struct Object<'a, const N: usize> {
     names: &'static [&'static str; N],
-    fields: [Option<&'a RawValue>; N],
+    fields: [Option<Raw<'a>>; N],
 }
 
 impl<'a, const N: usize> Object<'a, N> {
+    /// The JSON of a field, where it was read as that.
     fn raw(&self, index: usize) -> Option<&'a str> {
-        self.fields[index].map(RawValue::get)
+        match self.fields[index]? {
+            Raw::Json(raw) => Some(raw),
+            Raw::Plain(_) => None,
+        }
     }
 
     fn has_any(&self) -> bool {
@@ -382,7 +389,11 @@ impl<'a, const N: usize> Object<'a, N> {
     }
 
     fn field(&self, index: usize) -> Field<'a> {
-        let Some(raw) = self.raw(index) else { return Field::Missing };
+        let raw = match self.fields[index] {
+            None => return Field::Missing,
+            Some(Raw::Plain(text)) => return Field::Text(Cow::Borrowed(text)),
+            Some(Raw::Json(raw)) => raw,
+        };
         match raw.as_bytes() {
             [b'"', inner @ .., b'"'] if !inner.contains(&b'\\') => Field::Text(Cow::Borrowed(&raw[1..raw.len() - 1])),
             [b'"', ..] => Field::Text(Cow::Owned(unescape(raw))),
@@ -457,7 +468,7 @@ fn object<'a, const N: usize>(
         return Err(ShapeError::at(path, "an object", kind(raw)));
     }
     let mut json = serde_json::Deserializer::from_str(raw);
-    let object = ObjectSeed(names).deserialize(&mut json).map_err(|error| ShapeError::json(&error))?;
+    let object = ObjectSeed { names, plain: false }.deserialize(&mut json).map_err(|error| ShapeError::json(&error))?;
     json.end().map_err(|error| ShapeError::json(&error))?;
     object.map_err(|kind| ShapeError::at(path, "an object", kind))
 }
@@ -472,40 +483,30 @@ fn known_object<'a, const N: usize>(
     if object.has_any() { Ok(object) } else { Err(ShapeError::at(path, "at least one known field", "none")) }
 }
 
-/// A list of objects, each read by `row`. PHP writes an empty list as `{}` at times.
-fn rows<'a, T, const N: usize>(
+/// A page of a list, each of its objects read by `row`.
+fn list<'a, K, T, const N: usize>(
+    text: &'a str,
+    names: &'static [&'static str; N],
+    anomalies: &mut Anomalies,
+    row: impl Fn(&Object<'a, N>, &mut Anomalies) -> Option<(K, T)>,
+) -> Result<Page<K, T>, AnswerError> {
+    let (envelope, objects) = match plain_list(text, names) {
+        Some(list) => list,
+        None => {
+            let envelope = open(text)?;
+            let objects = objects(data(&envelope)?, names)?;
+            (envelope, objects)
+        }
+    };
+    let rows = objects.iter().map(|object| row(object, anomalies)).collect();
+    Ok(Page { rows, total: envelope.read(2, anomalies, count) })
+}
+
+/// The objects of a list. PHP writes an empty list as `{}` at times.
+fn objects<'a, const N: usize>(
     raw: &'a str,
     names: &'static [&'static str; N],
-    row: impl FnMut(&Object<'a, N>) -> T,
-) -> Result<Vec<T>, ShapeError> {
-    struct Rows<F, const N: usize>(&'static [&'static str; N], F);
-
-    impl<'a, T, F: FnMut(&Object<'a, N>) -> T, const N: usize> Visitor<'a> for Rows<F, N> {
-        type Value = Result<Vec<T>, ShapeError>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a list")
-        }
-
-        fn visit_seq<A: SeqAccess<'a>>(mut self, mut list: A) -> Result<Self::Value, A::Error> {
-            let mut rows = Vec::new();
-            let mut wrong = None;
-            while let Some(object) = list.next_element_seed(ObjectSeed(self.0))? {
-                match object {
-                    Ok(_) if rows.len() == MAX_ROWS => {
-                        wrong = Some(ShapeError(format!("data: more than {MAX_ROWS} rows on one page")));
-                    }
-                    Ok(object) => rows.push((self.1)(&object)),
-                    Err(kind) if wrong.is_none() => {
-                        wrong = Some(ShapeError::at(format_args!("data[{}]", rows.len()), "an object", kind));
-                    }
-                    Err(_) => {}
-                }
-            }
-            Ok(wrong.map_or(Ok(rows), Err))
-        }
-    }
-
+) -> Result<Vec<Object<'a, N>>, ShapeError> {
     match raw.as_bytes() {
         [b'[', ..] => {}
         [b'{', inner @ .., b'}'] if inner.trim_ascii().is_empty() => return Ok(Vec::new()),
@@ -513,11 +514,91 @@ fn rows<'a, T, const N: usize>(
         _ => return Err(ShapeError::at("data", "a list", kind(raw))),
     }
     let mut json = serde_json::Deserializer::from_str(raw);
-    json.deserialize_seq(Rows(names, row)).map_err(|error| ShapeError::json(&error))?
+    Rows(ObjectSeed { names, plain: false }).deserialize(&mut json).map_err(|error| ShapeError::json(&error))?
+}
+
+/// A list as the pool really sends it, with its envelope, in one go; `None` for anything else.
+fn plain_list<'a, const N: usize>(
+    text: &'a str,
+    names: &'static [&'static str; N],
+) -> Option<(Object<'a, 6>, Vec<Object<'a, N>>)> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let (envelope, objects) = json.deserialize_map(PlainList(names)).ok()?;
+    json.end().ok()?;
+    let is_ok = matches!(envelope.field(0), Field::Text(status) if status == "OK");
+    objects.filter(|_| is_ok).map(|objects| (envelope, objects))
+}
+
+/// Reads an envelope with a list in it.
+struct PlainList<const N: usize>(&'static [&'static str; N]);
+
+impl<'a, const N: usize> Visitor<'a> for PlainList<N> {
+    type Value = (Object<'a, 6>, Option<Vec<Object<'a, N>>>);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut envelope = Object { names: &ENVELOPE, fields: [None; 6] };
+        let mut objects = None;
+        while let Some(index) = map.next_key_seed(NameSeed { names: &ENVELOPE, next: 0, plain: true })? {
+            match index {
+                Some(1) => objects = map.next_value_seed(Rows(ObjectSeed { names: self.0, plain: true }))?.ok(),
+                Some(index) => envelope.fields[index] = Some(Raw::Json(map.next_value::<&'a RawValue>()?.get())),
+                None => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok((envelope, objects))
+    }
+}
+
+/// Reads a list of objects.
+struct Rows<const N: usize>(ObjectSeed<N>);
+
+impl<'a, const N: usize> DeserializeSeed<'a> for Rows<N> {
+    type Value = Result<Vec<Object<'a, N>>, ShapeError>;
+
+    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'a, const N: usize> Visitor<'a> for Rows<N> {
+    type Value = Result<Vec<Object<'a, N>>, ShapeError>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'a>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut rows = Vec::new();
+        let mut wrong = None;
+        while let Some(object) = list.next_element_seed(self.0)? {
+            match object {
+                Ok(_) if rows.len() == MAX_ROWS => {
+                    wrong = Some(ShapeError(format!("data: more than {MAX_ROWS} rows on one page")));
+                }
+                Ok(object) => rows.push(object),
+                Err(kind) if wrong.is_none() => {
+                    wrong = Some(ShapeError::at(format_args!("data[{}]", rows.len()), "an object", kind));
+                }
+                Err(_) => {}
+            }
+        }
+        Ok(wrong.map_or(Ok(rows), Err))
+    }
 }
 
 /// Reads an object's known fields, or says what stands there instead.
-struct ObjectSeed<const N: usize>(&'static [&'static str; N]);
+#[derive(Clone, Copy)]
+struct ObjectSeed<const N: usize> {
+    names: &'static [&'static str; N],
+    /// Fails with whatever is no string, or has escapes.
+    plain: bool,
+}
 
 impl<'a, const N: usize> DeserializeSeed<'a> for ObjectSeed<N> {
     type Value = Result<Object<'a, N>, &'static str>;
@@ -536,15 +617,23 @@ impl<'a, const N: usize> Visitor<'a> for ObjectSeed<N> {
 
     fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut fields = [None; N];
-        while let Some(index) = map.next_key_seed(NameSeed(self.0))? {
+        let mut next = 0;
+        while let Some(index) = map.next_key_seed(NameSeed { names: self.names, next, plain: self.plain })? {
             match index {
-                Some(index) => fields[index] = Some(map.next_value::<&'a RawValue>()?),
+                Some(index) => {
+                    fields[index] = Some(if self.plain {
+                        Raw::Plain(map.next_value()?)
+                    } else {
+                        Raw::Json(map.next_value::<&'a RawValue>()?.get())
+                    });
+                    next = index + 1;
+                }
                 None => {
                     map.next_value::<IgnoredAny>()?;
                 }
             }
         }
-        Ok(Ok(Object { names: self.0, fields }))
+        Ok(Ok(Object { names: self.names, fields }))
     }
 
     fn visit_seq<A: SeqAccess<'a>>(self, mut list: A) -> Result<Self::Value, A::Error> {
@@ -578,13 +667,19 @@ impl<'a, const N: usize> Visitor<'a> for ObjectSeed<N> {
 }
 
 /// Finds a key among the known names.
-struct NameSeed<const N: usize>(&'static [&'static str; N]);
+struct NameSeed<const N: usize> {
+    names: &'static [&'static str; N],
+    /// Which is expected.
+    next: usize,
+    /// Fails with a key that has escapes which are no text.
+    plain: bool,
+}
 
 impl<'a, const N: usize> DeserializeSeed<'a> for NameSeed<N> {
     type Value = Option<usize>;
 
     fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_bytes(self)
+        if self.plain { deserializer.deserialize_str(self) } else { deserializer.deserialize_bytes(self) }
     }
 }
 
@@ -595,7 +690,13 @@ impl<const N: usize> Visitor<'_> for NameSeed<N> {
         f.write_str("a key")
     }
 
+    fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<Option<usize>, E> {
+        self.visit_bytes(key.as_bytes())
+    }
+
     fn visit_bytes<E>(self, key: &[u8]) -> Result<Option<usize>, E> {
-        Ok(self.0.iter().position(|name| name.as_bytes() == key))
+        let is_key = |name: &&str| name.as_bytes() == key;
+        let expected = self.names.get(self.next).filter(|name| is_key(name)).map(|_| self.next);
+        Ok(expected.or_else(|| self.names.iter().position(is_key)))
     }
 }

@@ -255,7 +255,7 @@ fn a_figure_is_a_finite_number_that_is_not_negative() {
     ] {
         let text = format!("{{\"status\":\"OK\",\"data\":{{\"BTC\":{{\"networkDiff\":{text},\"miners\":\"1\"}}}}}}");
         let mut anomalies = Anomalies::default();
-        let stats = wire::main_stat(&wire::open(&text).unwrap(), &mut anomalies).unwrap();
+        let stats = wire::main_stat(&text, &mut anomalies).unwrap();
         assert_eq!(stats[0].1.network_difficulty, expected, "{text}");
         let odd = anomalies.counts().any(|(field, _)| field == "networkDiff");
         assert_eq!(odd, expected.is_none(), "{text}");
@@ -281,15 +281,16 @@ async fn an_answer_may_be_as_long_as_the_limit_and_no_longer() {
 #[test]
 fn a_field_s_name_may_be_written_with_escapes() {
     let text = "{\"st\\u0061tus\":\"OK\",\"d\\u0061ta\":{\"\\u0062alance\":\"0.5\",\"hashrate\\u005f1hour\":\"60\"}}";
-    let summary = wire::summary_data(&wire::open(text).unwrap(), &mut Anomalies::default()).unwrap();
+    let summary = wire::summary_data(text, &mut Anomalies::default()).unwrap();
     let windows = HashrateWindows { one_hour: Hashrate::new(60.0), ..HashrateWindows::default() };
     assert_eq!((summary.balance, summary.hashrate), (Coins::parse("0.5"), windows));
 }
 
 #[test]
 fn of_several_rows_that_are_none_the_first_is_named() {
-    let error = wire::payment_history("[{\"payment_id\":1},7,\"x\"]", &mut Anomalies::default()).unwrap_err();
-    assert_eq!(format!("{error:?}"), "ShapeError(\"data[1]: expected an object, found a number\")");
+    let text = r#"{"status":"OK","data":[{"payment_id":1},7,"x"]}"#;
+    let error = wire::payment_history(text, &mut Anomalies::default()).unwrap_err();
+    assert_eq!(format!("{error:?}"), "Shape(ShapeError(\"data[1]: expected an object, found a number\"))");
 }
 
 #[test]
@@ -299,11 +300,14 @@ fn each_window_has_its_own_figure() {
         HashrateWindows { ten_minutes: Hashrate::new(10.0), one_hour: Hashrate::new(60.0), day: Hashrate::new(1440.0) };
     let mut anomalies = Anomalies::default();
     let text = format!("{{\"status\":\"OK\",\"data\":{{{row}}}}}");
-    let summary = wire::summary_data(&wire::open(&text).unwrap(), &mut anomalies).unwrap();
+    let summary = wire::summary_data(&text, &mut anomalies).unwrap();
     assert_eq!(summary.hashrate, expected);
-    let rows = format!("[{{\"worker_id\":1,{row}}}]");
-    let workers = wire::workers(&rows, RejectRateUnit::Ratio, &mut anomalies).unwrap();
-    assert_eq!(workers[0].as_ref().unwrap().1.hashrate, expected);
+    // The id in both of its forms: the quick way, and the other.
+    for id in ["1", "\"1\""] {
+        let text = format!("{{\"status\":\"OK\",\"data\":[{{\"worker_id\":{id},{row}}}]}}");
+        let workers = wire::workers(&text, RejectRateUnit::Ratio, &mut anomalies).unwrap().rows;
+        assert_eq!(workers[0].as_ref().unwrap().1.hashrate, expected);
+    }
 }
 
 #[tokio::test]

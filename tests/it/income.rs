@@ -261,10 +261,10 @@ fn the_audit_of_the_published_samples_is_as_documented() {
     let read = |endpoint| harness::sample(endpoint);
     let (main_stat, income) = (read("main_stat"), read("profit_history"));
     let mut anomalies = Anomalies::default();
-    let stats = wire::main_stat(&wire::open(&main_stat).unwrap(), &mut anomalies).unwrap();
+    let stats = wire::main_stat(&main_stat, &mut anomalies).unwrap();
     let of_main_stat =
         stats.iter().find(|(currency, _)| *currency == Currency::Btc).unwrap().1.network_difficulty.unwrap();
-    let rows = wire::profit_history(wire::open(&income).unwrap().data().unwrap(), &mut anomalies).unwrap();
+    let rows = wire::profit_history(&income, &mut anomalies).unwrap().rows;
     let difficulty = difficulty(BITS_OF_THOSE_DAYS);
     assert_eq!((difficulty.round(), of_main_stat), (48_712_405_953_118.0, 52_391_178_981_379.0));
     let mut table = String::from(

@@ -8,7 +8,7 @@ use btcpool_exporter::{
     collector::{Format, Moment, Scope, View, render},
     config::RejectRateUnit,
     history::{Income, Payments},
-    model::{Coins, HashrateWindows, Id, Worker, Workers},
+    model::{Coins, Endpoint, HashrateWindows, Id, Worker, Workers},
     store::Store,
     telemetry::Telemetry,
 };
@@ -42,35 +42,76 @@ fn render_and_parse(fill: impl FnOnce(&Store)) -> Vec<parser::Family> {
 
 /// Takes a text as the answer of every endpoint, and exports whatever came of it.
 fn swallow(text: &str) {
-    let Ok(answer) = wire::open(text) else { return };
     let mut anomalies = Anomalies::default();
-    let total = answer.total(&mut anomalies);
     render_and_parse(|store| {
         let at = Timestamp::UNIX_EPOCH;
         let took = Duration::from_millis(1);
         let Some(slots) = store.targets.values().next() else { return };
-        if let Ok(stats) = wire::main_stat(&answer, &mut anomalies) {
+        if let Ok(stats) = wire::main_stat(text, &mut anomalies) {
             store.pool.record(at, took, Ok(stats));
         }
-        if let Ok(summary) = wire::summary_data(&answer, &mut anomalies) {
+        if let Ok(summary) = wire::summary_data(text, &mut anomalies) {
             slots.summary.record(at, took, Ok(summary));
         }
-        let Ok(data) = answer.data() else { return };
-        if let Ok(rows) = wire::profit_history(data, &mut anomalies) {
-            let days = rows.into_iter().flatten().collect();
+        if let Ok(page) = wire::profit_history(text, &mut anomalies) {
+            let days = page.rows.into_iter().flatten().collect();
             slots.income.record(at, took, Ok(Income { days, ..Income::default() }));
         }
-        if let Ok(rows) = wire::payment_history(data, &mut anomalies) {
-            slots.payments.record(at, took, Ok(Payments { by_id: rows.into_iter().flatten().collect(), unread: 0 }));
+        if let Ok(page) = wire::payment_history(text, &mut anomalies) {
+            let by_id = page.rows.into_iter().flatten().collect();
+            slots.payments.record(at, took, Ok(Payments { by_id, unread: 0 }));
         }
-        if let Ok(rows) = wire::workers(data, RejectRateUnit::Ratio, &mut anomalies) {
-            let distinct: std::collections::BTreeMap<_, _> = rows.into_iter().flatten().collect();
-            let workers = Workers { list: distinct.into_values().collect(), reported: total, pages: 1 };
+        if let Ok(page) = wire::workers(text, RejectRateUnit::Ratio, &mut anomalies) {
+            let distinct: std::collections::BTreeMap<_, _> = page.rows.into_iter().flatten().collect();
+            let workers = Workers { list: distinct.into_values().collect(), reported: page.total, pages: 1 };
             if let Some(slot) = &slots.workers {
                 slot.record(at, took, Ok(workers));
             }
         }
     });
+}
+
+/// Reads a text as a list in the quick way, if that will have it, and in the lenient way: the mark before it is
+/// something that only the latter takes. What comes of it is the same.
+fn read_in_both_ways(text: &str) {
+    let lenient = format!("\u{FEFF}{text}");
+    let read = |text: &str| {
+        let mut anomalies = [Anomalies::default(), Anomalies::default(), Anomalies::default()];
+        let [income, payments, workers] = &mut anomalies;
+        let lists = (
+            wire::profit_history(text, income),
+            wire::payment_history(text, payments),
+            wire::workers(text, RejectRateUnit::Ratio, workers),
+        );
+        (format!("{lists:?}"), anomalies)
+    };
+    assert_eq!(read(text), read(&lenient), "{text}");
+}
+
+/// An answer to `workers` that is nearly what the pool sends.
+fn list() -> impl Strategy<Value = String> {
+    let value = prop_oneof![
+        8 => "\"[0-9]{1,15}\"",
+        2 => "\"[ -!#-\\[\\]-~]{0,30}\"",
+        1 => prop::sample::select(vec!["null", "7", "1e999", "\"a\\u0062\"", "\"\\ud800\"", "[]", "\"Ж\""]).prop_map(str::to_owned),
+    ];
+    let names = wire::fields(Endpoint::Workers).filter(|&name| name != "total").chain(["extra", "worker_n\\u0061me"]);
+    let field = (prop::sample::select(names.collect::<Vec<_>>()), value)
+        .prop_map(|(name, value)| format!("\"{name}\":{value}"));
+    let row = prop::collection::vec(field, 4..10).prop_map(|fields| format!("{{{}}}", fields.join(",")));
+    let row = prop_oneof![20 => row, 1 => Just("7".to_owned())];
+    let rest = prop::sample::select(vec![
+        "",
+        ",\"total\":\"3\"",
+        ",\"total\":2",
+        ",\"data\":[]",
+        ",\"data\":{}",
+        ",\"status\":\"no\"",
+        ",",
+    ]);
+    let end = prop::sample::select(vec!["}", "}", "}", "} ", "}x", ""]);
+    (prop::collection::vec(row, 0..4), rest, end)
+        .prop_map(|(rows, rest, end)| format!("{{\"status\":\"OK\",\"data\":[{}]{rest}{end}", rows.join(",")))
 }
 
 /// JSON of any shape, but with the API's own names, so that it gets somewhere.
@@ -152,6 +193,11 @@ proptest! {
         let sample = harness::sample(endpoint);
         swallow(&sample);
         swallow(&String::from_utf8_lossy(&sample.as_bytes()[..cut.min(sample.len())]));
+    }
+
+    #[test]
+    fn the_quick_way_and_the_lenient_way_read_the_same(text in list()) {
+        read_in_both_ways(&text);
     }
 
     #[test]
