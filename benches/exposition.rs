@@ -6,7 +6,10 @@
 
 #![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark talks, and may fail")]
 
+mod pool;
+
 use std::{
+    cell::LazyCell,
     hint::black_box,
     time::{Duration, Instant},
 };
@@ -25,28 +28,11 @@ use btcpool_exporter::{
     telemetry::Telemetry,
 };
 
+use pool::{PAGE, page};
+
 const ACCOUNTS: usize = 50;
 const WORKERS: usize = 10_000;
-const PAGE: usize = 100;
 const ROUNDS: usize = 21;
-
-/// A page in the pool's own form; the figures follow from the round.
-fn page(offset: usize, round: usize) -> String {
-    let rows: Vec<_> = (offset..offset + PAGE)
-        .map(|n| {
-            let hashrate = |windows: usize| 140_000_000_000_000 + (n * 7919 + round * 104_729 + windows * 31) % 10_000_000 * 1_000_003;
-            format!(
-                r#"{{"hashrate_10min":"{}","hashrate_1hour":"{}","hashrate_24hour":"{}","last_active":"{}","reject_rate":"0.{:08}","worker_id":"{}","worker_name":"rack{:03}-s19-{:03}","worker_status":"1"}}"#,
-                hashrate(1), hashrate(2), hashrate(3), 1_709_571_000 + round, (n * 37 + round) % 1_000_000, 24_000_000 + n, n / 100, n % 100
-            )
-        })
-        .collect();
-    format!(
-        r#"{{"status":"OK","data":[{}],"count":{},"offset":{offset},"limit":{PAGE},"total":{WORKERS}}}"#,
-        rows.join(","),
-        rows.len()
-    )
-}
 
 fn decode(text: &str) -> Vec<btcpool_exporter::model::Worker> {
     let page = wire::workers(text, RejectRateUnit::Ratio, &mut Anomalies::default()).unwrap();
@@ -71,7 +57,7 @@ fn main() {
     let slots: Vec<_> = store.targets.values().cloned().collect();
     let share = WORKERS / ACCOUNTS;
     let poll = |account: usize, round: usize| {
-        let list = (0..share).step_by(PAGE).flat_map(|offset| decode(&page(account * share + offset, round))).collect();
+        let list = (0..share).step_by(PAGE).flat_map(|offset| decode(&page(account, offset, share, round))).collect();
         let workers = Workers { list, reported: Some(share as u64), pages: share / PAGE };
         slots[account].workers.as_ref().unwrap().record(Clock::system().now(), Duration::ZERO, Ok(workers));
     };
@@ -81,29 +67,27 @@ fn main() {
         |encoding, before: Option<&Rendition>| Rendition::new(&view(), Format::OpenMetrics, encoding, before).unwrap();
     (0..ACCOUNTS).for_each(|account| poll(account, 0));
 
-    let pages: Vec<_> = (0..WORKERS).step_by(PAGE).map(|offset| page(offset, 0)).collect();
-    let all = new(Encoding::Gzip, None);
-    let mut kept = new(Encoding::Gzip, None);
+    let pages: Vec<_> = (0..WORKERS).step_by(PAGE).map(|offset| page(0, offset, WORKERS, 0)).collect();
+    let unchanged = LazyCell::new(|| new(Encoding::Gzip, None));
     // As in the program, there is always one before: otherwise what is measured is how the system gives out memory.
-    let (mut plain, mut packed) = (new(Encoding::Identity, None), new(Encoding::Gzip, None));
+    let (mut plain, mut packed, mut kept) = (None, None, None);
     let works: [Work<'_>; 7] = [
         ("decode", "ns a worker", 1e9 / WORKERS as f64, &mut |_| {
             timed(|| pages.iter().map(|page| decode(page).len()).sum::<usize>())
         }),
-        ("write", "ns a worker", 1e9 / WORKERS as f64, &mut |_| timed(|| plain = new(Encoding::Identity, None))),
+        ("write", "ns a worker", 1e9 / WORKERS as f64, &mut |_| timed(|| plain = Some(new(Encoding::Identity, None)))),
         ("reference", "ns a worker", 1e9 / WORKERS as f64, &mut |_| {
             let view = View::take(&config, &store, &telemetry, &Scope::All, now());
             timed(|| render(view, Format::OpenMetrics))
         }),
-        ("everything", "ms, written and packed", 1e3, &mut |_| timed(|| packed = new(Encoding::Gzip, None))),
+        ("everything", "ms, written and packed", 1e3, &mut |_| timed(|| packed = Some(new(Encoding::Gzip, None)))),
         ("account", "ms, one account of them changed", 1e3, &mut |round| {
             poll(round % ACCOUNTS, round + 1);
-            let mut next = None;
-            let took = timed(|| next = Some(new(Encoding::Gzip, Some(&kept))));
-            kept = next.unwrap();
-            took
+            timed(|| kept = Some(new(Encoding::Gzip, kept.as_ref())))
         }),
-        ("scrape", "us, nothing changed", 1e6, &mut |_| timed(|| all.with(Some(&Own::read(&telemetry))).unwrap())),
+        ("scrape", "us, nothing changed", 1e6, &mut |_| {
+            timed(|| unchanged.with(Some(&Own::read(&telemetry))).unwrap())
+        }),
         ("figures", "us of it, reading the exporter's own figures", 1e6, &mut |_| timed(|| Own::read(&telemetry))),
     ];
     if let [name, rounds] = &arguments[..] {

@@ -4,56 +4,36 @@
 
 #![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark talks, and may fail")]
 
+mod pool;
+
 use std::{
-    collections::HashMap,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
-use axum::{Router, extract::Query, routing::get};
 use btcpool_exporter::{
     budget::Budget,
     client::PoolClient,
     clock::Clock,
     config::{Config, Overrides},
-    server,
     telemetry::Telemetry,
 };
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use pool::{PAGE, Pool};
 
 const WORKERS: usize = 10_000;
-const PAGE: usize = 100;
 const CONCURRENCY: usize = 8;
 const ROUND_TRIP: Duration = Duration::from_millis(50);
 const ROUNDS: usize = 7;
 
-async fn page(Query(parameters): Query<HashMap<String, String>>) -> String {
-    let number = |name: &str| parameters[name].parse::<usize>().unwrap();
-    let rows: Vec<_> = (number("offset")..WORKERS.min(number("offset") + number("limit")))
-        .map(|n| {
-            format!(
-                r#"{{"hashrate_10min":"14{n}00000000","hashrate_1hour":"141{n}0000000","hashrate_24hour":"139{n}0000000","last_active":"1709571000","reject_rate":"0.00120000","worker_id":"{}","worker_name":"h1-r{:03}-p{:03}","worker_status":"1"}}"#,
-                24_000_000 + n,
-                n / 100,
-                n % 100
-            )
-        })
-        .collect();
-    let data = rows.join(",");
-    tokio::time::sleep(ROUND_TRIP).await;
-    format!(r#"{{"status":"OK","data":[{data}],"count":{},"total":{WORKERS}}}"#, rows.len())
-}
-
 #[tokio::main]
 async fn main() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let router = Router::new().route("/ru/api", get(page));
-    tokio::spawn(server::serve(listener, router, CancellationToken::new()));
+    let pool = Pool::start().await;
+    pool.workers.store(WORKERS, Ordering::Relaxed);
+    pool.delay.store(ROUND_TRIP.as_millis() as u64, Ordering::Relaxed);
     let yaml = format!(
-        "api: {{ base_url: http://{address}/ru/api, concurrency: {CONCURRENCY}, requests_per_second: 1000 }}\n\
-         accounts: {{ farm: {{ api_key: 0a1b2c }} }}"
+        "api: {{ base_url: http://{}/ru/api, concurrency: {CONCURRENCY}, requests_per_second: 1000 }}\n\
+         accounts: {{ farm: {{ api_key: 0a1b2c }} }}",
+        pool.address
     );
     let config = Config::from_yaml("bench", &yaml, &Overrides::default()).unwrap();
     let (target, account) = config.targets().next().unwrap();

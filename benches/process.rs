@@ -27,7 +27,7 @@ use std::{
 use pool::Pool;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_btcpool-exporter");
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 15;
 
 /// What Prometheus 3 asks with.
 const ACCEPT: &str = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
@@ -224,10 +224,10 @@ impl Bench {
         println!("10,000 workers of 50 accounts: {} bytes, packed {}", lengths[0], lengths[1]);
         let mut costs = [const { Vec::new() }; 4];
         for _ in 0..ROUNDS {
-            costs[0].push(cost(&nginx, &mut their_packed, 500));
-            costs[1].push(cost(&exporter, &mut packed, 500));
-            costs[2].push(cost(&nginx, &mut their_plain, 100));
-            costs[3].push(cost(&exporter, &mut plain, 100));
+            costs[0].push(cost(&nginx, &mut their_packed, 200));
+            costs[1].push(cost(&exporter, &mut packed, 200));
+            costs[2].push(cost(&nginx, &mut their_plain, 40));
+            costs[3].push(cost(&exporter, &mut plain, 40));
         }
         let [nginx_packed, own_packed, nginx_plain, own_plain] = costs.map(|mut costs| median(&mut costs));
         tell("nginx, a gzip scrape", nginx_packed, "ms", None);
@@ -334,7 +334,7 @@ async fn main() {
             ("large", &|| bench.fifty_thousand()),
             ("start", &|| bench.start()),
             ("memory", &|| {
-                [(1, 10.0), (50, 20.0), (250, 70.0)].into_iter().for_each(|(a, most)| bench.memory(a, most))
+                [(1, 10.0), (50, 20.0), (250, 70.0)].into_iter().for_each(|(a, most)| bench.memory(a, most));
             }),
         ];
         works.into_iter().filter(|(name, _)| is_wanted(name)).for_each(|(_, work)| work());

@@ -256,8 +256,10 @@ impl PoolClient {
         let question = Question::about(Endpoint::Workers, target, key);
         let listing = self.list(question, move |text, anomalies| wire::workers(text, unit, anomalies)).await?;
         let (reported, pages) = (listing.reported, listing.pages);
-        let mut list: Vec<_> = listing.rows.into_values().collect();
+        let mut list: Vec<_> = listing.rows.into_sorted().into_iter().map(|(_, worker)| worker).collect();
         // Miners choose the names; a key that one pasted there is kept out of the labels all the same.
+        // It is kept until the next one comes.
+        list.shrink_to_fit();
         let parts = KeyParts::new(key, PART_IN_NAMES);
         for worker in list.iter_mut().filter(|worker| parts.are_in(&worker.name)) {
             worker.name = "(name withheld: it quotes the key)".into();
@@ -278,7 +280,11 @@ impl PoolClient {
     ) -> Result<Income, FetchError> {
         let question = Question { from, ..Question::about(Endpoint::ProfitHistory, target, key) };
         let listing = self.list(question, wire::profit_history).await?;
-        Ok(Income { unread: listing.left_out, days: listing.rows, ..Income::default() })
+        Ok(Income {
+            unread: listing.left_out,
+            days: listing.rows.into_sorted().into_iter().collect(),
+            ..Income::default()
+        })
     }
 
     /// Payouts, from `from` on; without it, all there are.
@@ -294,7 +300,7 @@ impl PoolClient {
     ) -> Result<Payments, FetchError> {
         let question = Question { from, ..Question::about(Endpoint::PaymentHistory, target, key) };
         let listing = self.list(question, wire::payment_history).await?;
-        Ok(Payments { unread: listing.left_out, by_id: listing.rows })
+        Ok(Payments { unread: listing.left_out, by_id: listing.rows.into_sorted().into_iter().collect() })
     }
 
     /// Which pool is asked.

@@ -12,13 +12,18 @@ use btcpool_exporter::{
 use clap::Parser as _;
 use listenfd::ListenFd;
 
+/// So many threads do the work at the most, however many processors there are.
+const MOST_THREADS: usize = 4;
+
 fn main() -> ExitCode {
     process::forbid_core_dumps();
     process::allow_open_files();
     // It takes variables out of the environment, so nothing else may run yet.
     let sockets = ListenFd::from_env();
     let cli = Cli::parse();
-    let runtime = match tokio::runtime::Runtime::new() {
+    // More threads than that would have nothing to do, and each has memory of its own.
+    let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST_THREADS));
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return complain(&Failure::Running(format!("the runtime cannot be started: {error}"))),
     };

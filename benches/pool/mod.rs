@@ -1,5 +1,7 @@
 //! A pool that answers at once, or after a time: accounts of as many workers each, whose figures are others in each round.
 
+#![allow(dead_code, reason = "each benchmark uses another part")]
+
 use std::{
     net::SocketAddr,
     sync::{

@@ -31,13 +31,57 @@ pub struct Page<K, T> {
 #[derive(Debug, PartialEq)]
 pub struct Listing<K, T> {
     /// Distinct rows.
-    pub rows: BTreeMap<K, T>,
+    pub rows: Rows<K, T>,
     /// How many rows there are by the pool's latest word.
     pub reported: Option<u64>,
     /// Rows without a readable identity.
     pub left_out: u64,
     /// How many pages it took.
     pub pages: usize,
+}
+
+/// Rows by identity. As a rule they come in order, and nothing has to be looked up.
+#[derive(Debug, PartialEq)]
+pub struct Rows<K, T> {
+    ascending: Vec<(K, T)>,
+    /// What came behind something greater.
+    others: BTreeMap<K, T>,
+}
+
+impl<K: Ord, T> Rows<K, T> {
+    const fn new() -> Self {
+        Self { ascending: Vec::new(), others: BTreeMap::new() }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.ascending.len() + self.others.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Puts a row in, in the place of one of the same identity.
+    fn insert(&mut self, identity: K, row: T) {
+        if self.ascending.last().is_none_or(|(last, _)| *last < identity) {
+            self.ascending.push((identity, row));
+        } else if let Ok(place) = self.ascending.binary_search_by(|(own, _)| own.cmp(&identity)) {
+            self.ascending[place].1 = row;
+        } else {
+            self.others.insert(identity, row);
+        }
+    }
+
+    /// All of them in the order of their identities.
+    pub fn into_sorted(mut self) -> Vec<(K, T)> {
+        if !self.others.is_empty() {
+            self.ascending.extend(self.others);
+            self.ascending.sort_by(|(one, _), (other, _)| one.cmp(other));
+        }
+        self.ascending
+    }
 }
 
 impl<K: Ord, T> Listing<K, T> {
@@ -97,7 +141,7 @@ impl<K: Ord, T> Pass<K, T> {
         Fetch: Fn(usize, CancellationToken) -> Pages,
         Pages: Future<Output = Result<Page<K, T>, FetchError>>,
     {
-        let listing = Listing { rows: BTreeMap::new(), reported: None, left_out: 0, pages: 0 };
+        let listing = Listing { rows: Rows::new(), reported: None, left_out: 0, pages: 0 };
         let mut pass = Self { listing, covered: BTreeMap::new(), total_moved: false };
         let first = fetch(0, CancellationToken::new()).await?;
         let stride = first.rows.len();
@@ -200,4 +244,24 @@ impl<K: Ord, T> Pass<K, T> {
 
 fn incomplete(offset: usize, error: &FetchError) -> FetchError {
     FetchError::Incomplete(format!("the page at offset {offset} failed: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_distinct_and_in_order_however_they_come() {
+        let mut random = fastrand::Rng::with_seed(7);
+        for round in 0..200 {
+            let (mut rows, mut expected) = (Rows::new(), BTreeMap::new());
+            for number in 0..random.u32(..40) {
+                let identity = if random.u32(..200) < round { random.u32(..30) } else { number };
+                rows.insert(identity, number);
+                expected.insert(identity, number);
+                assert_eq!((rows.len(), rows.is_empty()), (expected.len(), false));
+            }
+            assert_eq!(rows.into_sorted(), expected.into_iter().collect::<Vec<_>>());
+        }
+    }
 }

@@ -294,7 +294,10 @@ fn windows<const N: usize>(object: &Object<'_, N>, first: usize, anomalies: &mut
 fn figure(text: &str) -> Option<f64> {
     let text = text.trim();
     // Rust reads "inf" and "nan" as numbers, too.
-    let begins = text.trim_start_matches('+').starts_with(|c: char| c.is_ascii_digit() || c == '.');
+    let begins = match text.as_bytes() {
+        [b'0'..=b'9' | b'.', ..] => true,
+        _ => text.trim_start_matches('+').starts_with(|c: char| c.is_ascii_digit() || c == '.'),
+    };
     text.parse().ok().filter(|&number: &f64| begins && number.is_finite())
 }
 

@@ -168,8 +168,9 @@ impl Writer {
         /// Below it each whole number has a floating-point number of its own, and is written without an exponent.
         const WHOLE: f64 = 1e15;
         // Most are whole; it is the same text in a third of the time. Zero has a sign.
-        if value.trunc() == value && value.abs() < WHOLE && value != 0.0 {
-            self.text.push_str(itoa::Buffer::new().format(value as i64));
+        let whole = value as i64;
+        if whole as f64 == value && value.abs() < WHOLE && whole != 0 {
+            self.text.push_str(itoa::Buffer::new().format(whole));
             self.text.push_str(".0\n");
         } else {
             self.text.push_str(dtoa::Buffer::new().format(value));
@@ -186,7 +187,8 @@ impl Writer {
 pub fn label(text: &mut String, name: &str, value: &str) {
     text.push_str(name);
     text.push_str("=\"");
-    if value.bytes().any(|byte| matches!(byte, b'\\' | b'"' | b'\n')) {
+    // To the end in any case, which is quicker with texts as short as these.
+    if value.bytes().fold(false, |found, byte| found | matches!(byte, b'\\' | b'"' | b'\n')) {
         for c in value.chars() {
             match c {
                 '\\' => text.push_str("\\\\"),
