@@ -31,7 +31,7 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
     time::Instant,
 };
@@ -49,8 +49,14 @@ const MAX_HEADER_BYTES: usize = 16 * 1024;
 /// Requests at a time on one connection.
 const MAX_STREAMS: u32 = 32;
 
-/// An answer is handed over in pieces of so many bytes, so that it is known when a client has taken most of it.
-const PIECE: usize = 64 * 1024;
+/// An answer is handed over in pieces of so many bytes, so that it is known when a client has taken most of it. Each is a
+/// call of the system at least, and of a plain connection it is known besides when the last one is written.
+const fn piece(protocol: Protocol) -> usize {
+    match protocol {
+        Protocol::Http1 => 512 * 1024,
+        Protocol::Http2 => 64 * 1024,
+    }
+}
 
 /// How often room is made while a new connection waits for it.
 const MAKE_ROOM_EVERY: Duration = Duration::from_millis(50);
@@ -189,7 +195,7 @@ impl Server {
             Protocol::Http2 => {
                 let mut builder = http2::Builder::new(TokioExecutor::new());
                 builder.timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS);
-                builder.max_header_list_size(MAX_HEADER_BYTES as u32).max_send_buf_size(PIECE);
+                builder.max_header_list_size(MAX_HEADER_BYTES as u32).max_send_buf_size(piece(protocol));
                 drive(builder.serve_connection(stream, service), activity, shutdown).await;
             }
         }
@@ -310,8 +316,6 @@ impl Drop for Place {
 struct Activity {
     limits: Limits,
     doing: Mutex<Doing>,
-    /// A deadline may have come nearer.
-    changed: Notify,
     /// It has to give way to another.
     evicted: CancellationToken,
 }
@@ -354,7 +358,7 @@ impl Activity {
     fn new(limits: Limits) -> Self {
         let (requests, since) = (BTreeMap::new(), Instant::now());
         let doing = Mutex::new(Doing { next: 0, requests, unwritten: None, between: Between::First, since });
-        Self { limits, doing, changed: Notify::new(), evicted: CancellationToken::new() }
+        Self { limits, doing, evicted: CancellationToken::new() }
     }
 
     fn doing(&self) -> MutexGuard<'_, Doing> {
@@ -368,7 +372,6 @@ impl Activity {
         doing.next += 1;
         doing.requests.insert(number, Instant::now());
         drop(doing);
-        self.changed.notify_one();
         UnderWay { number, protocol, activity: self.clone() }
     }
 
@@ -377,8 +380,6 @@ impl Activity {
         let mut doing = self.doing();
         if protocol == Protocol::Http1 && doing.between == Between::Rest && doing.is_waiting() {
             (doing.between, doing.since) = (Between::Header, Instant::now());
-            drop(doing);
-            self.changed.notify_one();
         }
     }
 
@@ -398,17 +399,16 @@ impl Activity {
 
     /// Waits until it did not do in time what it should.
     async fn overdue(&self) -> Overdue {
+        // A deadline that is set meanwhile is no nearer than this, so that nobody has to tell of it: to be woken for each
+        // request would cost more than all the rest of a scrape that is kept.
+        let shortest = self.limits.header.min(self.limits.answer).min(self.limits.rest);
         loop {
             let (deadline, overdue) = self.doing().deadline(self.limits);
-            tokio::select! {
-                () = tokio::time::sleep_until(deadline) => {
-                    // What was to be done may have been done at the last moment.
-                    if self.doing().deadline(self.limits) == (deadline, overdue) {
-                        return overdue;
-                    }
-                }
-                () = self.changed.notified() => {}
+            let now = Instant::now();
+            if deadline <= now {
+                return overdue;
             }
+            tokio::time::sleep_until(deadline.min(now + shortest)).await;
         }
     }
 }
@@ -464,7 +464,6 @@ struct Answer {
     rest: Bytes,
     #[expect(dead_code, reason = "held for its drop")]
     held: Extensions,
-    #[expect(dead_code, reason = "held for its drop")]
     under_way: UnderWay,
 }
 
@@ -483,7 +482,7 @@ impl HttpBody for Answer {
                 other => return Poll::Ready(other),
             }
         }
-        let piece = this.rest.split_to(this.rest.len().min(PIECE));
+        let piece = this.rest.split_to(this.rest.len().min(piece(this.under_way.protocol)));
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
