@@ -257,9 +257,9 @@ impl PoolClient {
         let listing = self.list(question, move |text, anomalies| wire::workers(text, unit, anomalies)).await?;
         let (reported, pages) = (listing.reported, listing.pages);
         let mut list: Vec<_> = listing.rows.into_sorted().into_iter().map(|(_, worker)| worker).collect();
-        // Miners choose the names; a key that one pasted there is kept out of the labels all the same.
-        // It is kept until the next one comes.
+        // The list is held until the next one comes.
         list.shrink_to_fit();
+        // Miners choose the names; a key that one pasted there is kept out of the labels all the same.
         let parts = KeyParts::new(key, PART_IN_NAMES);
         for worker in list.iter_mut().filter(|worker| parts.are_in(&worker.name)) {
             worker.name = "(name withheld: it quotes the key)".into();
@@ -578,7 +578,9 @@ fn innermost(error: &reqwest::Error, key: Option<&ApiKey>) -> String {
 
 /// Makes foreign text fit to be logged: one line, bounded, and nothing of the key.
 fn clean(text: &str, key: Option<&ApiKey>) -> String {
-    if key.is_some_and(|key| KeyParts::new(key, PART_IN_MESSAGES).are_in(text)) {
+    // A part of the key that begins behind this is not shown.
+    let end = text.char_indices().nth(MESSAGE_CHARACTERS + PART_IN_MESSAGES).map_or(text.len(), |(end, _)| end);
+    if key.is_some_and(|key| KeyParts::new(key, PART_IN_MESSAGES).are_in(&text[..end])) {
         return "(message withheld: it quotes the key)".to_owned();
     }
     let visible = |c: char| if c.is_control() || crate::model::is_direction_mark(c) { ' ' } else { c };

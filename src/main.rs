@@ -12,7 +12,7 @@ use btcpool_exporter::{
 use clap::Parser as _;
 use listenfd::ListenFd;
 
-/// So many threads do the work at the most, however many processors there are.
+/// So many threads do the work at the most, however many processors there are, unless somebody says otherwise.
 const MOST_THREADS: usize = 4;
 
 fn main() -> ExitCode {
@@ -22,8 +22,11 @@ fn main() -> ExitCode {
     let sockets = ListenFd::from_env();
     let cli = Cli::parse();
     // More threads than that would have nothing to do, and each has memory of its own.
-    let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST_THREADS));
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build() {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
+        runtime.worker_threads(std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST_THREADS)));
+    }
+    let runtime = match runtime.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return complain(&Failure::Running(format!("the runtime cannot be started: {error}"))),
     };

@@ -46,20 +46,20 @@ impl Figures {
     /// The figures now.
     #[cfg(target_os = "linux")]
     pub fn read() -> Self {
-        use std::sync::OnceLock;
-
-        use procfs::{CurrentSI as _, WithCurrentSystemInfo as _, process::Process};
-        use rustix::process::{Resource, getrlimit};
-
-        /// It stays, and the file that tells it is the longest of all: each interrupt's count is in it.
-        static BOOTED: OnceLock<Option<f64>> = OnceLock::new();
+        use procfs::{WithCurrentSystemInfo as _, process::Process};
+        use rustix::{
+            process::{Resource, getrlimit},
+            time::{ClockId, clock_gettime},
+        };
 
         let Ok(process) = Process::myself() else { return Self::default() };
         let Ok(stat) = process.stat() else { return Self::default() };
         let ticks = procfs::ticks_per_second() as f64;
-        let booted = BOOTED.get_or_init(|| procfs::KernelStats::current().ok().map(|stats| stats.btime as f64));
+        // As /proc/stat has it, in whole seconds; but that file is the longest of all, with a count of each interrupt.
+        let [now, up] = [ClockId::Realtime, ClockId::Boottime].map(clock_gettime);
+        let booted = now.tv_sec - up.tv_sec - i64::from(now.tv_nsec < up.tv_nsec);
         Self {
-            start_time_seconds: booted.map(|booted| booted + stat.starttime as f64 / ticks),
+            start_time_seconds: Some(booted as f64 + stat.starttime as f64 / ticks),
             resident_memory_bytes: Some(stat.rss_bytes().get()),
             virtual_memory_bytes: Some(stat.vsize),
             open_fds: process.fd_count().ok().map(|count| count as u64),

@@ -54,9 +54,12 @@ const MAX_STREAMS: u32 = 32;
 const fn piece(protocol: Protocol) -> usize {
     match protocol {
         Protocol::Http1 => 512 * 1024,
-        Protocol::Http2 => 64 * 1024,
+        Protocol::Http2 => LAST_PIECE,
     }
 }
+
+/// The last one has no more bytes than this.
+const LAST_PIECE: usize = 64 * 1024;
 
 /// How often room is made while a new connection waits for it.
 const MAKE_ROOM_EVERY: Duration = Duration::from_millis(50);
@@ -482,8 +485,12 @@ impl HttpBody for Answer {
                 other => return Poll::Ready(other),
             }
         }
-        let piece = this.rest.split_to(this.rest.len().min(piece(this.under_way.protocol)));
-        Poll::Ready(Some(Ok(Frame::data(piece))))
+        let mut length = this.rest.len().min(piece(this.under_way.protocol));
+        // With the last piece everything is handed over, and what is held is let go: that one is never large.
+        if length > LAST_PIECE && length == this.rest.len() && this.body.is_end_stream() {
+            length -= LAST_PIECE;
+        }
+        Poll::Ready(Some(Ok(Frame::data(this.rest.split_to(length)))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -73,7 +73,7 @@ fn summary(random: &mut Rng) -> Summary {
 }
 
 fn workers(random: &mut Rng) -> Workers {
-    // Now and then so many that the text has several chunks.
+    // Now and then so many that they are a group by themselves.
     let most = if random.u8(..20) == 0 { 400 } else { 6 };
     let list = (0..random.usize(..most)).map(|number_of| Worker {
         id: Id::new(&(1000 + number_of).to_string()).unwrap(),
@@ -203,8 +203,8 @@ fn both_ways_write_the_same_of_any_store() {
         let config = configuration(&mut random);
         let store = Store::new(&config);
         let telemetry = Telemetry::new(Timestamp::UNIX_EPOCH);
-        let mut before: [Option<Rendition>; 2] = [None, None];
-        // Polls come, and what was packed before is packed no more.
+        let mut before: [[Option<Rendition>; 2]; 2] = Default::default();
+        // Polls come, and what was written before is kept where it is the same.
         for _ in 0..3 {
             polls(&mut random, &store, &telemetry);
             let names: Vec<_> = config.own_accounts().map(|(name, _)| name.clone()).collect();
@@ -219,11 +219,12 @@ fn both_ways_write_the_same_of_any_store() {
             for (place, format) in FORMATS.into_iter().enumerate() {
                 let view = View::take(&config, &store, &telemetry, &scope, now);
                 let new = |encoding, before| Rendition::new(&view, format, encoding, before).unwrap();
-                let plain = new(Encoding::Identity, None);
-                let packed = new(Encoding::Gzip, before[place].as_ref());
+                let [plain_before, packed_before] = before[place].each_ref().map(Option::as_ref);
+                let plain = new(Encoding::Identity, plain_before);
+                let packed = new(Encoding::Gzip, packed_before);
                 let own = view.own.as_ref();
                 let (fast, unpacked) = (sent(&plain, own), unpacked(&sent(&packed, own)));
-                before[place] = Some(packed);
+                before[place] = [Some(plain), Some(packed)];
                 let fast = String::from_utf8(fast).unwrap();
                 let reference = render(view, format).unwrap();
                 assert_eq!(first_difference(&fast, &reference), None, "seed {seed}, {format:?}");
