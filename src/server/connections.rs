@@ -556,3 +556,30 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    #[test]
+    fn the_last_piece_of_an_answer_is_never_large() {
+        const K: usize = 1024;
+        let lengths = |protocol, length: usize| {
+            let under_way = Arc::new(Activity::new(Limits::default())).begin(protocol);
+            let body = Body::from(vec![b'x'; length]);
+            let mut answer = Answer { body, rest: Bytes::new(), held: Extensions::new(), under_way };
+            let mut context = Context::from_waker(Waker::noop());
+            let mut lengths = Vec::new();
+            while let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut answer).poll_frame(&mut context) {
+                lengths.push(frame.into_data().unwrap().len());
+            }
+            lengths
+        };
+        assert_eq!(lengths(Protocol::Http1, 300 * K), [236 * K, 64 * K]);
+        assert_eq!(lengths(Protocol::Http1, 1000 * K), [512 * K, 424 * K, 64 * K]);
+        assert_eq!(lengths(Protocol::Http1, 64 * K), [64 * K]);
+        assert_eq!(lengths(Protocol::Http2, 150 * K), [64 * K, 64 * K, 22 * K]);
+    }
+}
