@@ -6,7 +6,7 @@
 //!
 //! - The text is written straight away: names are fixed, and a worker's labels are escaped once and not for each of its
 //!   samples (`writing`).
-//! - What is said of workers, which is nearly all, is kept by [`Group`]s of accounts, and only a group of which a list
+//! - What is said of workers, which is nearly all, is kept by groups of accounts, and only a group of which a list
 //!   came anew is written and packed again (`packing`). The rest is written anew after each poll: a hundredth of a fleet's
 //!   text, but all of it where no workers are shown.
 //! - The exporter's own figures, which are others in each scrape, come last and are a part of their own.
