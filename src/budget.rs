@@ -29,11 +29,16 @@ const ONE_COMPLAINT: Duration = Duration::from_secs(5);
 /// How long without a complaint until the rate is doubled again.
 const EASE_AFTER: Duration = Duration::from_secs(60);
 
+/// Over how many seconds the requests of late are counted.
+const RECENT_SECONDS: usize = 60;
+
 /// Hands out permissions to make one request.
 #[derive(Debug)]
 pub struct Budget {
-    /// Requests in flight; tokio's semaphore is fair.
+    /// Places in flight; tokio's semaphore is fair.
     in_flight: Arc<Semaphore>,
+    /// How many places there are.
+    concurrency: usize,
     /// From one start to the next at the configured rate.
     spacing: Duration,
     pace: Mutex<Pace>,
@@ -49,6 +54,61 @@ struct Pace {
     halvings: u32,
     /// When it was last changed, or complained of.
     changed: Instant,
+    recent: Recent,
+}
+
+/// How many requests began in each of the last [`RECENT_SECONDS`].
+#[derive(Debug, Clone)]
+struct Recent {
+    since: Instant,
+    /// The second since then that was counted in last.
+    newest: u64,
+    counts: [u64; RECENT_SECONDS],
+}
+
+impl Recent {
+    const fn new(since: Instant) -> Self {
+        Self { since, newest: 0, counts: [0; RECENT_SECONDS] }
+    }
+
+    /// Where the counts of this second are, once those that are too old are dropped.
+    fn place(&mut self, now: Instant) -> usize {
+        let place = |second: u64| (second % RECENT_SECONDS as u64) as usize;
+        let second = now.saturating_duration_since(self.since).as_secs();
+        let oldest_kept = (second + 1).saturating_sub(RECENT_SECONDS as u64);
+        for passed in (self.newest + 1).max(oldest_kept)..=second {
+            self.counts[place(passed)] = 0;
+        }
+        self.newest = second;
+        place(second)
+    }
+
+    fn note(&mut self, now: Instant) {
+        let place = self.place(now);
+        self.counts[place] += 1;
+    }
+
+    fn total(&mut self, now: Instant) -> u64 {
+        self.place(now);
+        self.counts.iter().sum()
+    }
+}
+
+/// How much of the budget is used.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Usage {
+    /// Requests that began within the last minute.
+    pub last_minute: u64,
+    /// Requests in flight.
+    pub in_flight: usize,
+    /// Requests that may be in flight.
+    pub concurrency: usize,
+    /// Requests that may begin in a second now.
+    pub per_second: f64,
+    /// Whether that is less than configured, because the pool was asked too much.
+    pub slowed: bool,
+    /// For how long the pool wants to be left alone yet.
+    pub pause_left: Option<Duration>,
 }
 
 /// Permission to make one request; the place in flight is free again when this is dropped.
@@ -61,10 +121,13 @@ impl Budget {
         // However small the rate is, a clock can be asked to wait for it.
         let spacing = Duration::from_secs_f64(requests_per_second.recip().min(LONGEST_SPACING.as_secs_f64()));
         let now = Instant::now();
+        let concurrency = concurrency.min(Semaphore::MAX_PERMITS);
+        let recent = Recent::new(now);
         Self {
-            in_flight: Arc::new(Semaphore::new(concurrency.min(Semaphore::MAX_PERMITS))),
+            in_flight: Arc::new(Semaphore::new(concurrency)),
+            concurrency,
             spacing,
-            pace: Mutex::new(Pace { next: now, paused_until: now, halvings: 0, changed: now }),
+            pace: Mutex::new(Pace { next: now, paused_until: now, halvings: 0, changed: now, recent }),
         }
     }
 
@@ -79,7 +142,10 @@ impl Budget {
             tokio::time::sleep_until(self.reserve(Instant::now())).await;
             // The pool may have asked for a pause meanwhile; then the queue forms anew behind it, at the even pace.
             match self.pause_left() {
-                None => return Permit(permit),
+                None => {
+                    self.pace().recent.note(Instant::now());
+                    return Permit(permit);
+                }
                 Some(pause) => tokio::time::sleep(pause).await,
             }
         }
@@ -136,12 +202,12 @@ impl Budget {
         if std::ptr::eq(self, before) {
             return;
         }
-        let (paused_until, halvings, changed) = {
+        let (paused_until, halvings, changed, recent) = {
             let before = before.pace();
-            (before.paused_until, before.halvings, before.changed)
+            (before.paused_until, before.halvings, before.changed, before.recent.clone())
         };
         let mut pace = self.pace();
-        (pace.halvings, pace.changed) = (halvings, changed);
+        (pace.halvings, pace.changed, pace.recent) = (halvings, changed, recent);
         if paused_until > Instant::now() {
             pace.paused_until = paused_until;
             pace.next = paused_until + burst(self.spacing(halvings));
@@ -152,6 +218,21 @@ impl Budget {
     pub fn pause_left(&self) -> Option<Duration> {
         let left = self.pace().paused_until.saturating_duration_since(Instant::now());
         (!left.is_zero()).then_some(left)
+    }
+
+    /// How much of it is used now.
+    pub fn usage(&self) -> Usage {
+        let now = Instant::now();
+        let mut pace = self.pace();
+        let pause = pace.paused_until.saturating_duration_since(now);
+        Usage {
+            last_minute: pace.recent.total(now),
+            in_flight: self.concurrency - self.in_flight.available_permits(),
+            concurrency: self.concurrency,
+            per_second: self.rate(pace.halvings),
+            slowed: pace.halvings > 0,
+            pause_left: (!pause.is_zero()).then_some(pause),
+        }
     }
 
     fn pace(&self) -> std::sync::MutexGuard<'_, Pace> {
@@ -280,5 +361,26 @@ mod tests {
     async fn the_smallest_rate_is_a_year_apart() {
         let budget = Budget::new(1, f64::MIN_POSITIVE);
         assert_eq!(starts(&budget, 2).await, [0, 365 * 24 * 60 * 60 * 1000]);
+    }
+    #[tokio::test(start_paused = true)]
+    async fn what_is_used_is_told_and_what_was_a_minute_ago_is_not() {
+        let budget = Budget::new(3, 4.0);
+        drop(budget.acquire().await);
+        tokio::time::advance(Duration::from_secs(30)).await;
+        let (_one, _two) = (budget.acquire().await, budget.acquire().await);
+        let usage =
+            Usage { last_minute: 3, in_flight: 2, concurrency: 3, per_second: 4.0, slowed: false, pause_left: None };
+        assert_eq!(budget.usage(), usage);
+        tokio::time::advance(Duration::from_secs(30)).await;
+        assert_eq!(budget.usage().last_minute, 2);
+        budget.slow_down();
+        budget.pause(Duration::from_secs(7));
+        let after = Budget::new(3, 4.0);
+        after.take_over(&budget);
+        let pause_left = Some(Duration::from_secs(7));
+        let usage = Usage { last_minute: 2, in_flight: 0, per_second: 2.0, slowed: true, pause_left, ..usage };
+        assert_eq!(after.usage(), usage);
+        tokio::time::advance(Duration::from_secs(400)).await;
+        assert_eq!(after.usage().last_minute, 0);
     }
 }

@@ -303,6 +303,11 @@ impl PoolClient {
         Ok(Payments { unread: listing.left_out, by_id: listing.rows.into_sorted().into_iter().collect() })
     }
 
+    /// What its requests come out of.
+    pub const fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
     /// Which pool is asked.
     pub const fn base_url(&self) -> &Url {
         &self.api.base_url

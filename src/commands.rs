@@ -29,9 +29,9 @@ use crate::{
     clock::Clock,
     collector::{self, Format, Moment, Scope, View},
     config::{self, Config, ConfigError, ListenAddress, LogFormat, LogLevel, sources::Sources},
+    demand::Demand,
     demo::SimulatedPool,
     notify::Manager,
-    poller::Demand,
     reload::Reloader,
     server::{self, Web, web_config::WebConfig},
 };

@@ -327,6 +327,11 @@ impl Config {
     }
 }
 
+/// A duration as the configuration file has it: `15s`, `5m`, `1h30m`.
+pub fn duration_text(duration: Duration) -> String {
+    units::duration_text(duration)
+}
+
 /// Only the serving side, from the environment and the command line: where a running exporter is found. Nothing of the
 /// accounts is read.
 ///

@@ -26,6 +26,7 @@ pub mod clock;
 pub mod collector;
 pub mod commands;
 pub mod config;
+pub mod demand;
 pub mod demo;
 pub mod history;
 pub mod model;
@@ -47,8 +48,9 @@ use crate::{
     client::{PoolClient, SetupError},
     clock::Clock,
     config::{Config, ConfigError},
+    demand::Demand,
     notify::Manager,
-    poller::{Demand, Poller, Tasks},
+    poller::{Poller, Tasks},
     reload::{Reload, Reloader},
     server::{App, Limits, Server, Web},
     store::{Store, Tally},
@@ -141,7 +143,8 @@ impl Exporter {
                     })
                 })
             });
-            App::new(self.config.clone(), self.store.clone(), self.telemetry.clone(), self.clock, reload)
+            let (config, store, telemetry) = (self.config.clone(), self.store.clone(), self.telemetry.clone());
+            App::new(config, store, telemetry, self.clock, self.poller.budget().clone(), reload)
         };
         let app = Arc::new(app);
         let server = Server::new(server::router(app.clone()), self.web.clone(), Limits::default());
@@ -174,7 +177,7 @@ impl Exporter {
                 Some((config, reply)) = self.reloads.1.recv() => {
                     let result = self.take_up(config, &mut polling);
                     if result.is_ok() {
-                        app.show(self.config.clone(), self.store.clone());
+                        app.show(self.config.clone(), self.store.clone(), self.poller.budget().clone());
                         complaint = self.complain(complaint.as_deref());
                     }
                     // Whoever asked may be gone.

@@ -3,7 +3,7 @@
 mod connections;
 mod exposition;
 pub mod negotiation;
-mod page;
+pub mod page;
 mod terms;
 mod tls;
 mod users;
@@ -41,12 +41,14 @@ use tokio_util::sync::CancellationToken;
 use tower_http::compression::CompressionLayer;
 
 use crate::{
+    budget::Budget,
     clock::Clock,
     collector::{
         Own, Scope,
         kept::{Encoding, Rendition},
     },
     config::{Config, ListenAddress},
+    demand::Demand,
     model::AccountName,
     store::Store,
     telemetry::Telemetry,
@@ -87,13 +89,14 @@ pub type Reload = Box<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send 
 struct Shown {
     config: Arc<Config>,
     store: Arc<Store>,
+    budget: Arc<Budget>,
     expositions: Arc<Expositions>,
 }
 
 impl Shown {
-    fn new(config: Arc<Config>, store: Arc<Store>, clock: Clock) -> Self {
+    fn new(config: Arc<Config>, store: Arc<Store>, budget: Arc<Budget>, clock: Clock) -> Self {
         let expositions = Arc::new(Expositions::new(config.clone(), store.clone(), clock));
-        Self { config, store, expositions }
+        Self { config, store, budget, expositions }
     }
 }
 
@@ -104,21 +107,22 @@ impl App {
         store: Arc<Store>,
         telemetry: Arc<Telemetry>,
         clock: Clock,
+        budget: Arc<Budget>,
         reload: Option<Reload>,
     ) -> Self {
         let max = config.web.max_requests;
         let places = (max > 0).then(|| Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS))));
         let (beat, ready) = (AtomicU64::new(0), AtomicBool::new(false));
         let telemetry_path = config.web.telemetry_path.clone();
-        let shown = RwLock::new(Shown::new(config, store, clock));
+        let shown = RwLock::new(Shown::new(config, store, budget, clock));
         Self { shown, telemetry_path, telemetry, clock, started: Instant::now(), beat, ready, places, reload }
     }
 
     /// Serves another configuration's accounts from now on.
-    pub fn show(&self, config: Arc<Config>, store: Arc<Store>) {
+    pub fn show(&self, config: Arc<Config>, store: Arc<Store>, budget: Arc<Budget>) {
         // What was ready stays it, although what is new was not polled yet.
         self.is_ready();
-        *self.shown.write().unwrap_or_else(PoisonError::into_inner) = Shown::new(config, store, self.clock);
+        *self.shown.write().unwrap_or_else(PoisonError::into_inner) = Shown::new(config, store, budget, self.clock);
     }
 
     fn shown(&self) -> Shown {
@@ -308,11 +312,38 @@ fn scope(config: &Config, query: &str) -> Result<Scope, ()> {
     Ok(if names.is_empty() { Scope::All } else { Scope::Accounts(names) })
 }
 
-async fn status_page(State(app): State<Arc<App>>) -> Response<Body> {
-    let shown = app.shown();
-    match page::render(&shown.config, &shown.expositions.view(&Scope::All), app.clock.now()) {
-        Ok(page) => ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], page).into_response(),
-        Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "The page could not be written.\n"),
+async fn status_page(
+    State(app): State<Arc<App>>,
+    Extension(place): Extension<Placed>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response<Body> {
+    let wanted = page::Wanted::of(query.as_deref().unwrap_or_default(), negotiation::language(&headers));
+    // Of thousands of targets it takes milliseconds, which a scrape need not wait for.
+    let drawing = tokio::task::spawn_blocking(move || {
+        let _place = place;
+        let Shown { config, budget, expositions, .. } = app.shown();
+        let subject = page::Subject {
+            config: &config,
+            view: &expositions.view(&Scope::WithoutProcess),
+            figures: &app.telemetry.snapshot(),
+            usage: budget.usage(),
+            demand: Demand::of(&config, expositions.store()),
+            now: app.clock.now(),
+            up: app.started.elapsed(),
+        };
+        page::render(&subject, &wanted)
+    });
+    match drawing.await {
+        Ok(Ok(page)) => {
+            let headers = [
+                (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+                (header::VARY, "accept-language"),
+                (header::CONTENT_SECURITY_POLICY, page::content_security_policy()),
+            ];
+            (headers, page).into_response()
+        }
+        _ => text(StatusCode::INTERNAL_SERVER_ERROR, "The page could not be written.\n"),
     }
 }
 
@@ -395,11 +426,12 @@ fn harden(mut response: Response<Body>) -> Response<Body> {
         (header::CACHE_CONTROL, "no-store"),
         (
             header::CONTENT_SECURITY_POLICY,
-            "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+            "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
         ),
     ];
     for (name, value) in HEADERS {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
+        // The status page has a policy of its own, for its style and its script.
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
     response
 }

@@ -15,6 +15,12 @@ pub fn duration(text: &str) -> Option<Duration> {
     text.parse::<SignedDuration>().ok()?.try_into().ok()
 }
 
+/// The same the other way round.
+pub fn duration_text(duration: Duration) -> String {
+    SignedDuration::try_from(duration)
+        .map_or_else(|_| format!("{duration:?}"), |duration| format!("{duration:#}").replace(' ', ""))
+}
+
 /// `8MiB`, `500 kB`, `1048576`.
 pub fn bytes(text: &str) -> Option<usize> {
     usize::try_from(text.parse::<bytesize::ByteSize>().ok()?.as_u64()).ok()

@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderMap, HeaderName, header};
 
+use super::page::words::Language;
 use crate::collector::{Format, kept::Encoding};
 
 /// `OpenMetrics` when version 1.0.0 of it is asked for and wanted at least as much as plain text; else the classic
@@ -33,6 +34,18 @@ pub fn encoding(headers: &HeaderMap) -> Encoding {
     }
     let gzip = gzip.or(any).unwrap_or(0.0);
     if gzip > 0.0 && gzip >= identity.unwrap_or(0.0) { Encoding::Gzip } else { Encoding::Identity }
+}
+
+/// The language that is wanted most, of those that there are.
+pub fn language(headers: &HeaderMap) -> Language {
+    let mut best = (0.0, Language::English);
+    for Accepted { what, quality, .. } in accepted(headers, &header::ACCEPT_LANGUAGE) {
+        // The first of several that are wanted as much.
+        if let Some(language) = Language::of_tag(&what).filter(|_| quality > best.0) {
+            best = (quality, language);
+        }
+    }
+    best.1
 }
 
 /// One of the things that a client accepts.
@@ -114,5 +127,25 @@ mod tests {
             assert_eq!(encoding(&headers), expected, "{accept}");
         }
         assert_eq!(encoding(&HeaderMap::new()), Encoding::Identity);
+    }
+    #[test]
+    fn the_page_speaks_the_language_that_is_wanted_most() {
+        for (accept, expected) in [
+            ("ru", Language::Russian),
+            ("ru-RU,ru;q=0.9,en-US;q=0.8,en;q=0.7", Language::Russian),
+            ("kk-KZ,kk;q=0.9,ru;q=0.8,en;q=0.7", Language::Russian),
+            ("en-US,en;q=0.9,ru;q=0.8", Language::English),
+            ("en;q=0.4, RU;q=0.5", Language::Russian),
+            ("ru;q=0", Language::English),
+            ("de", Language::English),
+            ("*", Language::English),
+            ("", Language::English),
+            ("rubbish", Language::English),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT_LANGUAGE, accept.parse().unwrap());
+            assert_eq!(language(&headers), expected, "{accept}");
+        }
+        assert_eq!(language(&HeaderMap::new()), Language::English);
     }
 }

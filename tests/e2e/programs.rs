@@ -45,14 +45,14 @@ impl Drop for Running {
 }
 
 /// A process in the background whose output goes into a file.
-struct Background {
+pub struct Background {
     name: String,
     process: Running,
     output: PathBuf,
 }
 
 impl Background {
-    fn start(mut command: Command, output: PathBuf) -> Self {
+    pub fn start(mut command: Command, output: PathBuf) -> Self {
         let name = command.get_program().display().to_string();
         let file = File::create(&output).unwrap();
         command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
@@ -71,7 +71,7 @@ impl Background {
     }
 
     /// Waits for a whole line with a text, and gives what follows the text.
-    async fn until_says(&mut self, wanted: &str) -> String {
+    pub async fn until_says(&mut self, wanted: &str) -> String {
         let begin = Instant::now();
         loop {
             let output = self.output();

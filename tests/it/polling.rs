@@ -12,9 +12,9 @@ use btcpool_exporter::{
     Exporter,
     clock::Clock,
     config::{Config, Overrides},
+    demand::Demand,
     history::{History as _, Income, IncomeDay, Payment, Payments, PayoutAddress, Period, day_start, pool_day},
     model::{Coins, Id, UnixSeconds},
-    poller::Demand,
     store::Store,
 };
 use jiff::{civil::Date, tz::Offset};

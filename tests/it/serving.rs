@@ -123,8 +123,9 @@ async fn discovery_names_each_account_at_the_address_that_was_asked() {
 #[tokio::test]
 async fn discovery_works_over_http_2_too() {
     let exporter = Exporter::new(harness::config("http://127.0.0.1:1", &two_accounts()), Clock::system()).unwrap();
-    let Exporter { config, store, telemetry, clock, .. } = exporter;
-    let router = server::router(Arc::new(App::new(config, store, telemetry, clock, None)));
+    let Exporter { config, store, telemetry, clock, poller, .. } = exporter;
+    let app = App::new(config, store, telemetry, clock, poller.budget().clone(), None);
+    let router = server::router(Arc::new(app));
     let request = Request::get("https://exporter.example:10058/sd").body(Body::empty()).unwrap();
     let response = router.oneshot(request).await.unwrap();
     assert_eq!(response.status(), 200);

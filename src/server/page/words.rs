@@ -1,0 +1,646 @@
+//! What the status page says, in each of its languages. What the pool or the client said stays as it is: English.
+
+use std::time::Duration;
+
+use crate::model::Reason;
+
+/// A language of the page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    /// English; for whoever wants neither.
+    English,
+    /// Russian.
+    Russian,
+}
+
+impl Language {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::English, Self::Russian];
+
+    /// The language of a tag as browsers send it, as `ru-KZ`.
+    pub fn of_tag(tag: &str) -> Option<Self> {
+        let primary = tag.split('-').next().unwrap_or_default();
+        Self::ALL.into_iter().find(|language| language.words().tag.eq_ignore_ascii_case(primary))
+    }
+
+    /// The other one.
+    pub const fn other(self) -> Self {
+        match self {
+            Self::English => Self::Russian,
+            Self::Russian => Self::English,
+        }
+    }
+
+    /// What never changes.
+    pub const fn words(self) -> &'static Words {
+        match self {
+            Self::English => &ENGLISH,
+            Self::Russian => &RUSSIAN,
+        }
+    }
+
+    /// What a reason means, and what to do about it.
+    pub const fn explain(self, reason: Reason) -> Explanation {
+        match self {
+            Self::English => english(reason),
+            Self::Russian => russian(reason),
+        }
+    }
+
+    /// The one sentence at the top of the page.
+    pub fn headline(self, state: &State<'_>) -> String {
+        match (self, *state) {
+            (Self::English, State::Well) => "All is well: the pool answers everything that is asked".to_owned(),
+            (Self::Russian, State::Well) => "Всё в порядке: пул отвечает на все запросы".to_owned(),
+            (Self::English, State::NoAccounts) => {
+                "No account is configured: only the pool's statistics are polled".to_owned()
+            }
+            (Self::Russian, State::NoAccounts) => {
+                "Аккаунты не настроены: опрашивается только статистика пула".to_owned()
+            }
+            (Self::English, State::Starting { waiting, all }) => {
+                format!("Starting: {waiting} of {all} endpoints were not asked yet")
+            }
+            (Self::Russian, State::Starting { waiting, all }) => {
+                format!("Запуск: ещё не опрошено методов: {waiting} из {all}")
+            }
+            (Self::English, State::Nothing { all }) => format!("The pool does not answer: all {all} endpoints fail"),
+            (Self::Russian, State::Nothing { all }) => format!("Пул не отвечает: ошибок {all} из {all}"),
+            (Self::English, State::KeyRefused { account }) => format!("The pool refuses the key of {account}"),
+            (Self::Russian, State::KeyRefused { account }) => format!("Пул не принимает ключ аккаунта {account}"),
+            (Self::English, State::KeysRefused { accounts }) => {
+                format!("The pool refuses the keys of {accounts} accounts")
+            }
+            (Self::Russian, State::KeysRefused { accounts }) => {
+                format!("Пул не принимает ключи. Аккаунтов: {accounts}")
+            }
+            (Self::English, State::OneAccount { account, failing, all }) => {
+                format!("{account}: {failing} of its {all} endpoints fail")
+            }
+            (Self::Russian, State::OneAccount { account, failing, all }) => {
+                format!("{account}: ошибки в методах, {failing} из {all}")
+            }
+            (Self::English, State::Accounts { failing, all }) => {
+                format!("{failing} of {all} accounts have endpoints that fail")
+            }
+            (Self::Russian, State::Accounts { failing, all }) => format!("Ошибки у аккаунтов: {failing} из {all}"),
+            (Self::English, State::OnlyPool) => "The pool's statistics fail; every account is well".to_owned(),
+            (Self::Russian, State::OnlyPool) => "Ошибка в статистике пула; по аккаунтам всё в порядке".to_owned(),
+        }
+    }
+
+    /// A time span, in its two largest units.
+    pub fn span(self, span: Duration) -> String {
+        let seconds = span.as_secs();
+        let [s, min, h, d] = match self {
+            Self::English => ["s", "min", "h", "d"],
+            Self::Russian => ["с", "мин", "ч", "д"],
+        };
+        match (seconds / 86_400, seconds / 3600, seconds / 60) {
+            (0, 0, 0) => format!("{seconds} {s}"),
+            (0, 0, minutes) => format!("{minutes} {min} {} {s}", seconds % 60),
+            (0, hours, minutes) => format!("{hours} {h} {} {min}", minutes % 60),
+            (days, hours, _) => format!("{days} {d} {} {h}", hours % 24),
+        }
+    }
+
+    /// So long ago.
+    pub fn ago(self, span: Duration) -> String {
+        let span = self.span(span);
+        match self {
+            Self::English => format!("{span} ago"),
+            Self::Russian => format!("{span} назад"),
+        }
+    }
+
+    /// A part of a whole.
+    pub fn of(self, part: impl std::fmt::Display, whole: impl std::fmt::Display) -> String {
+        match self {
+            Self::English => format!("{part} of {whole}"),
+            Self::Russian => format!("{part} из {whole}"),
+        }
+    }
+
+    /// How many there are of everything.
+    pub fn counts(self, accounts: usize, workers: usize) -> String {
+        match self {
+            Self::English => format!("Accounts: {accounts}. Workers in the pool's lists: {workers}."),
+            Self::Russian => format!("Аккаунтов: {accounts}. Воркеров в списках пула: {workers}."),
+        }
+    }
+
+    /// How much a reason concerns.
+    pub fn extent(self, endpoints: usize, accounts: usize) -> String {
+        match self {
+            Self::English => format!("endpoints: {endpoints}, accounts: {accounts}"),
+            Self::Russian => format!("методов: {endpoints}, аккаунтов: {accounts}"),
+        }
+    }
+
+    /// There is more than is shown.
+    pub fn more(self, more: usize) -> String {
+        match self {
+            Self::English => format!("And {more} more; the table of accounts has them all."),
+            Self::Russian => format!("И ещё {more}; все они в таблице аккаунтов."),
+        }
+    }
+
+    /// Which rows of the table are shown; there are `all` without the filter.
+    pub fn shown(self, first: usize, last: usize, found: usize, all: usize) -> String {
+        match (self, found == all) {
+            (Self::English, _) if found == 0 => format!("Nothing found among {all} rows."),
+            (Self::Russian, _) if found == 0 => format!("Ничего не найдено, строк всего: {all}."),
+            (Self::English, true) => format!("Rows {first} to {last} of {all}, those with trouble first."),
+            (Self::Russian, true) => format!("Строки с {first} по {last} из {all}, сначала с ошибками."),
+            (Self::English, false) => {
+                format!("Rows {first} to {last} of {found} found among {all}, those with trouble first.")
+            }
+            (Self::Russian, false) => {
+                format!("Строки с {first} по {last} из найденных {found} (всего {all}), сначала с ошибками.")
+            }
+        }
+    }
+
+    /// How a slot that fails is told of in the table.
+    pub fn fails(self, reason: Reason) -> String {
+        match self {
+            Self::English => format!("fails: {}", reason.as_str()),
+            Self::Russian => format!("ошибка: {}", reason.as_str()),
+        }
+    }
+
+    /// The age of what is known.
+    pub fn data_age(self, age: Duration) -> String {
+        let age = self.span(age);
+        match self {
+            Self::English => format!("data: {age}"),
+            Self::Russian => format!("данным {age}"),
+        }
+    }
+
+    /// How many requests were made of how many that could have been.
+    pub fn used(self, made: u64, allowed: f64, in_flight: usize, concurrency: usize) -> String {
+        match self {
+            Self::English => format!(
+                "{made} requests began in the last minute, of {allowed:.0} that the budget allows; {in_flight} of {concurrency} places in flight are taken."
+            ),
+            Self::Russian => format!(
+                "Запросов за последнюю минуту: {made} из {allowed:.0}, которые позволяет бюджет; одновременно выполняется {in_flight} из {concurrency}."
+            ),
+        }
+    }
+
+    /// How many requests polling takes.
+    pub fn demand(self, per_second: f64, allowed: f64) -> String {
+        match self {
+            Self::English => format!("Polling takes at least {per_second:.2} requests a second of {allowed} allowed."),
+            Self::Russian => {
+                format!("Опрос требует не меньше {per_second:.2} запроса в секунду из {allowed} разрешённых.")
+            }
+        }
+    }
+
+    /// The pool is asked more slowly than is configured.
+    pub fn slowed(self, per_second: f64) -> String {
+        match self {
+            Self::English => {
+                format!("The pool said that it is asked too much: {per_second} requests a second for now.")
+            }
+            Self::Russian => format!("Пул ответил, что запросов слишком много: пока {per_second} запроса в секунду."),
+        }
+    }
+
+    /// Nobody asks for so long.
+    pub fn paused(self, left: Duration) -> String {
+        let left = self.span(left);
+        match self {
+            Self::English => format!("The pool wants to be left alone: no request for {left} (Retry-After)."),
+            Self::Russian => format!("Пул просит подождать: ещё {left} без запросов (Retry-After)."),
+        }
+    }
+
+    /// What was not of the documented shape.
+    pub fn anomalies(self, fields: &str) -> String {
+        match self {
+            Self::English => format!(
+                "Since the start some values were not of the documented shape and were left out: {fields}. Is the exporter of the newest release?"
+            ),
+            Self::Russian => format!(
+                "С момента запуска часть значений пришла не в описанном виде и пропущена: {fields}. Установлена ли последняя версия экспортёра?"
+            ),
+        }
+    }
+
+    /// Less is listed than reported.
+    pub fn withheld(self, reported: u64) -> String {
+        match self {
+            Self::English => format!("the pool says {reported}"),
+            Self::Russian => format!("по словам пула {reported}"),
+        }
+    }
+
+    /// So many are not exported.
+    pub fn cut(self, cut: usize) -> String {
+        match self {
+            Self::English => format!("{cut} above workers.max"),
+            Self::Russian => format!("{cut} сверх workers.max"),
+        }
+    }
+
+    /// A share of what is expected.
+    pub fn of_expected(self, percent: f64, expected: &str) -> String {
+        match self {
+            Self::English => format!("{percent:.0} % of {expected}"),
+            Self::Russian => format!("{percent:.0} % от {expected}"),
+        }
+    }
+
+    /// A sum in which not everything could be counted.
+    pub fn of_accounts(self, known: usize, all: usize) -> String {
+        match self {
+            Self::English => format!("{known} of {all} accounts"),
+            Self::Russian => format!("аккаунтов: {known} из {all}"),
+        }
+    }
+}
+
+/// How everything is, in short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State<'a> {
+    /// Every endpoint answers.
+    Well,
+    /// The same, but there is no account.
+    NoAccounts,
+    /// Some were not asked yet, none fails.
+    Starting {
+        /// How many.
+        waiting: usize,
+        /// Of how many.
+        all: usize,
+    },
+    /// Everything fails.
+    Nothing {
+        /// How many endpoints.
+        all: usize,
+    },
+    /// One account's key is refused, and nothing else is wrong.
+    KeyRefused {
+        /// Whose.
+        account: &'a str,
+    },
+    /// Several accounts' keys are refused, and nothing else is wrong.
+    KeysRefused {
+        /// How many accounts'.
+        accounts: usize,
+    },
+    /// One account has trouble.
+    OneAccount {
+        /// Which.
+        account: &'a str,
+        /// How many of its endpoints.
+        failing: usize,
+        /// Of how many.
+        all: usize,
+    },
+    /// Several accounts have trouble.
+    Accounts {
+        /// How many.
+        failing: usize,
+        /// Of how many.
+        all: usize,
+    },
+    /// `main_stat` fails, and nothing else.
+    OnlyPool,
+}
+
+/// A reason in words. What stands between backticks is code.
+#[derive(Clone, Copy, Debug)]
+pub struct Explanation {
+    /// In a few words.
+    pub title: &'static str,
+    /// What it means.
+    pub meaning: &'static str,
+    /// What to do.
+    pub advice: &'static str,
+}
+
+const fn explanation(title: &'static str, meaning: &'static str, advice: &'static str) -> Explanation {
+    Explanation { title, meaning, advice }
+}
+
+const fn english(reason: Reason) -> Explanation {
+    match reason {
+        Reason::Timeout => explanation(
+            "No answer in time",
+            "No complete answer within `api.timeout`.",
+            "Is the pool slow? Is the network? Lengthen `api.timeout` if such answers are usual.",
+        ),
+        Reason::Connect => explanation(
+            "No connection",
+            "Refused, unreachable, reset, cut before the promised length, or no HTTP.",
+            "Can this machine reach the pool (`curl`)? Is there a firewall or a proxy in between?",
+        ),
+        Reason::Dns => explanation(
+            "Unknown host name",
+            "The host's name cannot be resolved.",
+            "Check `api.base_url` and this machine's resolver.",
+        ),
+        Reason::Tls => explanation(
+            "No trusted connection",
+            "The certificate is not trusted, is for another name, or has expired; or there is no TLS.",
+            "Check the clock and the CA certificates of this machine. If both are right, somebody is in between: do not go \
+             around it, the key would be theirs.",
+        ),
+        Reason::Auth => explanation(
+            "Key refused",
+            "The pool answered 401 or 403.",
+            "Is it the key of this account? Is the key bound to other IP addresses? Is this address blocked?",
+        ),
+        Reason::RateLimited => explanation(
+            "Asked too often",
+            "The pool answered 429.",
+            "Lower `api.requests_per_second`, or lengthen the intervals. Does anything else ask the pool from this address?",
+        ),
+        Reason::Http4xx => explanation(
+            "Not understood by the pool",
+            "Another status from 400 to 499.",
+            "The path may have changed: check `api.base_url`.",
+        ),
+        Reason::Http5xx => explanation("Trouble at the pool", "A status from 500 on.", "The pool has trouble. Wait."),
+        Reason::Redirect => explanation(
+            "Redirect",
+            "A status from 300 to 399. It is never followed, because the key would go along.",
+            "The message names the target. If the API has moved there, change `api.base_url`.",
+        ),
+        Reason::NotJson => explanation(
+            "No JSON",
+            "The body is empty, or does not begin as JSON.",
+            "Often a challenge or maintenance page. Ask the URL by hand from this machine.",
+        ),
+        Reason::Decode => explanation(
+            "Unexpected answer",
+            "The body begins as JSON and is broken, cut, or of another shape.",
+            "The message says where. If it lasts, the API has changed: update the exporter, or report it.",
+        ),
+        Reason::BodyTooLarge => explanation(
+            "Answer too large",
+            "More than `api.max_response_bytes`, unpacked.",
+            "Raise it if you have very many workers. Otherwise something else answers.",
+        ),
+        Reason::ApiError => explanation(
+            "The pool reports an error",
+            "The pool's `status` is not `OK`.",
+            "The message has the pool's own words, unless they quote the key.",
+        ),
+        Reason::Incomplete => explanation(
+            "List not complete",
+            "A page of a list failed, or the list has no end.",
+            "The message has the page's own reason, and so has `btcpool_exporter_api_request_failures_total`.",
+        ),
+    }
+}
+
+const fn russian(reason: Reason) -> Explanation {
+    match reason {
+        Reason::Timeout => explanation(
+            "Нет ответа вовремя",
+            "Полный ответ не пришёл за `api.timeout`.",
+            "Медленный пул или сеть? Если такие ответы обычны, увеличьте `api.timeout`.",
+        ),
+        Reason::Connect => explanation(
+            "Нет соединения",
+            "Отказ, недоступность, сброс, обрыв раньше обещанной длины или не HTTP.",
+            "Доступен ли пул с этой машины (`curl`)? Нет ли между ними межсетевого экрана или прокси?",
+        ),
+        Reason::Dns => explanation(
+            "Имя хоста не найдено",
+            "Имя хоста не удаётся преобразовать в адрес.",
+            "Проверьте `api.base_url` и DNS этой машины.",
+        ),
+        Reason::Tls => explanation(
+            "Нет доверенного соединения",
+            "Сертификату нет доверия, он на другое имя, истёк, или TLS нет вовсе.",
+            "Проверьте часы и корневые сертификаты этой машины. Если всё верно, между вами и пулом кто-то есть: не обходите \
+             проверку, иначе ключ достанется ему.",
+        ),
+        Reason::Auth => explanation(
+            "Ключ не принят",
+            "Пул ответил 401 или 403.",
+            "Это ключ именно этого аккаунта? Не привязан ли он к другим IP-адресам? Не заблокирован ли этот адрес?",
+        ),
+        Reason::RateLimited => explanation(
+            "Слишком частые запросы",
+            "Пул ответил 429.",
+            "Уменьшите `api.requests_per_second` или увеличьте интервалы. Не спрашивает ли пул с этого адреса кто-то ещё?",
+        ),
+        Reason::Http4xx => explanation(
+            "Пул не понял запрос",
+            "Другой статус от 400 до 499.",
+            "Возможно, изменился путь: проверьте `api.base_url`.",
+        ),
+        Reason::Http5xx => {
+            explanation("Неполадки у пула", "Статус 500 или больше.", "Неполадки на стороне пула. Подождите.")
+        }
+        Reason::Redirect => explanation(
+            "Перенаправление",
+            "Статус от 300 до 399. Перенаправления не выполняются: вместе с ними ушёл бы и ключ.",
+            "Адрес назван в сообщении. Если API переехал туда, измените `api.base_url`.",
+        ),
+        Reason::NotJson => explanation(
+            "Не JSON",
+            "Ответ пуст или начинается не как JSON.",
+            "Часто это страница проверки браузера или технических работ. Откройте этот адрес с этой машины вручную.",
+        ),
+        Reason::Decode => explanation(
+            "Неожиданный ответ",
+            "Ответ начинается как JSON, но испорчен, оборван или устроен иначе.",
+            "Место названо в сообщении. Если это надолго, изменился API: обновите экспортёр или сообщите нам.",
+        ),
+        Reason::BodyTooLarge => explanation(
+            "Слишком большой ответ",
+            "В распакованном виде больше `api.max_response_bytes`.",
+            "Увеличьте предел, если воркеров очень много. Иначе отвечает кто-то другой.",
+        ),
+        Reason::ApiError => explanation(
+            "Пул сообщает об ошибке",
+            "В ответе `status` не равен `OK`.",
+            "В сообщении слова самого пула, если в них нет ключа.",
+        ),
+        Reason::Incomplete => explanation(
+            "Список не полон",
+            "Не пришла одна из страниц списка, или у списка нет конца.",
+            "Причина по странице есть в сообщении и в `btcpool_exporter_api_request_failures_total`.",
+        ),
+    }
+}
+
+/// What never changes.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "each is what it says")]
+pub struct Words {
+    pub tag: &'static str,
+    pub name: &'static str,
+    pub skip: &'static str,
+    pub lost: &'static str,
+    pub as_of: &'static str,
+    pub running_for: &'static str,
+    pub links: &'static str,
+    pub metrics: &'static str,
+    pub health: &'static str,
+    pub readiness: &'static str,
+    pub discovery: &'static str,
+    pub documentation: &'static str,
+    pub troubles: &'static str,
+    pub no_trouble: &'static str,
+    pub to_do: &'static str,
+    pub account: &'static str,
+    pub accounts: &'static str,
+    pub endpoint: &'static str,
+    pub endpoints: &'static str,
+    pub last_success: &'static str,
+    pub message: &'static str,
+    pub never: &'static str,
+    pub everybody: &'static str,
+    pub summary: &'static str,
+    pub currency: &'static str,
+    pub hashrate: &'static str,
+    pub active: &'static str,
+    pub inactive: &'static str,
+    pub listed: &'static str,
+    pub balance: &'static str,
+    pub today: &'static str,
+    pub last_day: &'static str,
+    pub age: &'static str,
+    pub not_asked_yet: &'static str,
+    pub not_asked: &'static str,
+    pub filter: &'static str,
+    pub only_trouble: &'static str,
+    pub show: &'static str,
+    pub pages: &'static str,
+    pub pool: &'static str,
+    pub pool_hashrate: &'static str,
+    pub network_hashrate: &'static str,
+    pub fee: &'static str,
+    pub miners: &'static str,
+    pub budget: &'static str,
+    pub past: &'static str,
+    pub no_past: &'static str,
+    pub when: &'static str,
+    pub reason: &'static str,
+    pub settings: &'static str,
+    pub settings_hint: &'static str,
+    pub reload_failed: &'static str,
+    pub source: &'static str,
+}
+
+const ENGLISH: Words = Words {
+    tag: "en",
+    name: "English",
+    skip: "To the accounts",
+    lost: "The exporter does not answer any more. What you see is old.",
+    as_of: "As of",
+    running_for: "running for",
+    links: "Links",
+    metrics: "Metrics",
+    health: "Health",
+    readiness: "Readiness",
+    discovery: "Service discovery",
+    documentation: "Documentation",
+    troubles: "Trouble",
+    no_trouble: "None.",
+    to_do: "What to do:",
+    account: "Account",
+    accounts: "Accounts",
+    endpoint: "Endpoint",
+    endpoints: "Endpoints",
+    last_success: "Last success",
+    message: "Message",
+    never: "never",
+    everybody: "the whole pool",
+    summary: "Summary",
+    currency: "Currency",
+    hashrate: "Hashrate (1 h)",
+    active: "Active",
+    inactive: "Inactive",
+    listed: "Workers listed",
+    balance: "Balance",
+    today: "Income today",
+    last_day: "Last full day",
+    age: "age of",
+    not_asked_yet: "not asked yet",
+    not_asked: "not asked",
+    filter: "Account, currency or label",
+    only_trouble: "only with trouble",
+    show: "Show",
+    pages: "Pages",
+    pool: "The pool",
+    pool_hashrate: "Pool's hashrate",
+    network_hashrate: "Network's hashrate",
+    fee: "Fee",
+    miners: "Miners",
+    budget: "Request budget",
+    past: "Errors that are over",
+    no_past: "None since the start.",
+    when: "When",
+    reason: "Reason",
+    settings: "Configuration in use",
+    settings_hint: "All but accounts and keys",
+    reload_failed: "The last reload of the configuration failed; the one before is still in use. The log says why.",
+    source: "Source code",
+};
+
+const RUSSIAN: Words = Words {
+    tag: "ru",
+    name: "Русский",
+    skip: "К аккаунтам",
+    lost: "Экспортёр больше не отвечает. То, что вы видите, устарело.",
+    as_of: "На",
+    running_for: "работает",
+    links: "Ссылки",
+    metrics: "Метрики",
+    health: "Исправность",
+    readiness: "Готовность",
+    discovery: "Обнаружение целей",
+    documentation: "Документация",
+    troubles: "Неполадки",
+    no_trouble: "Нет.",
+    to_do: "Что делать:",
+    account: "Аккаунт",
+    accounts: "Аккаунты",
+    endpoint: "Метод",
+    endpoints: "Методы",
+    last_success: "Последний успех",
+    message: "Сообщение",
+    never: "не было",
+    everybody: "весь пул",
+    summary: "Итоги",
+    currency: "Монета",
+    hashrate: "Хешрейт (1 ч)",
+    active: "Активны",
+    inactive: "Неактивны",
+    listed: "Воркеров в списке",
+    balance: "Баланс",
+    today: "Доход сегодня",
+    last_day: "Последний полный день",
+    age: "возраст",
+    not_asked_yet: "ещё не опрошен",
+    not_asked: "не опрашивается",
+    filter: "Аккаунт, монета или метка",
+    only_trouble: "только с ошибками",
+    show: "Показать",
+    pages: "Страницы",
+    pool: "Пул",
+    pool_hashrate: "Хешрейт пула",
+    network_hashrate: "Хешрейт сети",
+    fee: "Комиссия",
+    miners: "Майнеров",
+    budget: "Бюджет запросов",
+    past: "Ошибки, которые прошли",
+    no_past: "С момента запуска не было.",
+    when: "Когда",
+    reason: "Причина",
+    settings: "Действующие настройки",
+    settings_hint: "Все, кроме аккаунтов и ключей",
+    reload_failed: "Последняя перезагрузка настроек не удалась; действуют прежние. Причина в журнале.",
+    source: "Исходный код",
+};
