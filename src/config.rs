@@ -80,6 +80,16 @@ pub enum RejectRateUnit {
     Percent,
 }
 
+impl RejectRateUnit {
+    /// As the configuration has it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ratio => "ratio",
+            Self::Percent => "percent",
+        }
+    }
+}
+
 /// The two cadences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Polling {
@@ -241,6 +251,18 @@ pub enum LogLevel {
     Error,
 }
 
+impl LogLevel {
+    /// As the configuration has it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+}
+
 /// How a line of the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -248,6 +270,16 @@ pub enum LogFormat {
     Logfmt,
     /// One JSON object.
     Json,
+}
+
+impl LogFormat {
+    /// As the configuration has it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Logfmt => "logfmt",
+            Self::Json => "json",
+        }
+    }
 }
 
 /// What the command line says of the configuration; it goes over everything else.
@@ -325,11 +357,6 @@ impl Config {
     pub fn own_accounts(&self) -> impl Iterator<Item = (&AccountName, &Account)> {
         self.accounts.iter().filter(|(name, _)| self.shard.holds(name))
     }
-}
-
-/// A duration as the configuration file has it: `15s`, `5m`, `1h30m`.
-pub fn duration_text(duration: Duration) -> String {
-    units::duration_text(duration)
 }
 
 /// Only the serving side, from the environment and the command line: where a running exporter is found. Nothing of the

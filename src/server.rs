@@ -322,13 +322,13 @@ async fn status_page(
     // Of thousands of targets it takes milliseconds, which a scrape need not wait for.
     let drawing = tokio::task::spawn_blocking(move || {
         let _place = place;
-        let Shown { config, budget, expositions, .. } = app.shown();
+        let Shown { config, store, budget, expositions } = app.shown();
         let subject = page::Subject {
             config: &config,
-            view: &expositions.view(&Scope::WithoutProcess),
+            view: &expositions.view(&Scope::All),
             figures: &app.telemetry.snapshot(),
             usage: budget.usage(),
-            demand: Demand::of(&config, expositions.store()),
+            demand: Demand::of(&config, &store),
             now: app.clock.now(),
             up: app.started.elapsed(),
         };

@@ -42,6 +42,13 @@ pub fn utc_offset(text: &str) -> Option<Offset> {
     real.then(|| Offset::from_seconds(seconds).ok()).flatten()
 }
 
+/// The same the other way round.
+pub fn utc_offset_text(offset: Offset) -> String {
+    let sign = if offset.is_negative() { '-' } else { '+' };
+    let minutes = offset.seconds().unsigned_abs() / 60;
+    format!("{sign}{:02}:{:02}", minutes / 60, minutes % 60)
+}
+
 /// `12 PH/s`, `950TH/s`, `3.5 GH`, `1e15`; hashes per second when there is no unit. Not zero.
 pub fn hashrate(text: &str) -> Option<Hashrate> {
     let text = text.strip_suffix("/s").unwrap_or(text);

@@ -109,11 +109,6 @@ impl Expositions {
         }
     }
 
-    /// What they are drawn from.
-    pub const fn store(&self) -> &Arc<Store> {
-        &self.store
-    }
-
     /// Makes anew what is asked for now and then; what nobody asks for any more is dropped.
     pub async fn refresh(self: &Arc<Self>) {
         for kept in &self.kept {

@@ -17,7 +17,7 @@ use self::words::{Language, State, Words};
 use crate::{
     budget::Usage,
     collector::{Poll, TargetView, View},
-    config::{Config, RejectRateUnit},
+    config::{Config, units},
     demand::Demand,
     history::IncomeDay,
     model::{Coins, Currency, Endpoint, Hashrate, Reason},
@@ -84,7 +84,7 @@ pub struct Wanted {
     language: Language,
     /// Whether the language was asked for by the address, and not by a header.
     chosen: bool,
-    /// What the account's name, its labels or the currency hold, in small letters.
+    /// What the account's name, its labels or the currency hold, whatever the case.
     filter: String,
     only_trouble: bool,
     /// From 1.
@@ -148,6 +148,7 @@ struct Status<'a> {
     other_language: OtherLanguage,
     notes: Vec<String>,
     troubles: Vec<Trouble>,
+    columns: [&'static str; 7],
     counts: String,
     sums: Vec<Sum>,
     has_accounts: bool,
@@ -189,6 +190,8 @@ struct Trouble {
 struct Case {
     whose: String,
     endpoints: String,
+    /// The last success of any of them.
+    newest: Option<Timestamp>,
     last_success: String,
     message: String,
 }
@@ -286,6 +289,7 @@ pub fn render(subject: &Subject<'_>, wanted: &Wanted) -> Result<String, askama::
         },
         notes: draft.notes(),
         troubles: draft.troubles(&slots),
+        columns: draft.columns(),
         counts: draft.counts(),
         sums: draft.sums(),
         has_accounts: !view.targets.is_empty(),
@@ -346,6 +350,7 @@ fn state<'a>(view: &'a View, slots: &[Slot<'a>]) -> State<'a> {
         (0, _) if view.targets.is_empty() => State::NoAccounts,
         (0, _) => State::Well,
         (failing, _) if failing == all => State::Nothing { all },
+        (_, None) if waiting > 0 => State::Starting { waiting, all },
         (_, None) => State::OnlyPool,
         // The pool's statistics fail, too, which is no single account's trouble.
         (failing, Some(_)) if failing > of_accounts => {
@@ -369,6 +374,12 @@ struct Draft<'a> {
 }
 
 impl Draft<'_> {
+    /// The columns of figures, of the sums and of the accounts alike.
+    const fn columns(&self) -> [&'static str; 7] {
+        let w = self.w;
+        [w.hashrate, w.active, w.inactive, w.listed, w.balance, w.today, w.last_day]
+    }
+
     fn since(&self, at: Timestamp) -> Duration {
         self.subject.now.duration_since(at).try_into().unwrap_or(Duration::ZERO)
     }
@@ -403,21 +414,24 @@ impl Draft<'_> {
                 by_reason.entry(failure.reason).or_default().push((*target, *poll, failure));
             }
         }
+        let mut by_reason: Vec<_> = by_reason.into_iter().collect();
+        // What concerns most comes first.
+        by_reason.sort_by_key(|(_, failing)| std::cmp::Reverse(failing.len()));
         let troubles = by_reason.into_iter().map(|(reason, failing)| {
             let mut cases: Vec<Case> = Vec::new();
             for (target, poll, failure) in &failing {
                 let whose = target.map_or_else(|| self.w.everybody.to_owned(), |target| target.target.to_string());
-                let last_success = self.last_success(poll);
                 match cases.last_mut() {
                     // The slots of one target follow each other.
                     Some(case) if case.whose == whose && case.message == failure.message => {
                         case.endpoints = format!("{}, {}", case.endpoints, poll.endpoint);
-                        // Of the first of them.
+                        case.newest = case.newest.max(poll.last_success);
                     }
                     _ => cases.push(Case {
                         whose,
                         endpoints: poll.endpoint.to_string(),
-                        last_success,
+                        newest: poll.last_success,
+                        last_success: String::new(),
                         message: failure.message.clone(),
                     }),
                 }
@@ -427,6 +441,9 @@ impl Draft<'_> {
             accounts.dedup();
             let more = cases.len().saturating_sub(CASES);
             cases.truncate(CASES);
+            for case in &mut cases {
+                case.last_success = self.last_success(case.newest);
+            }
             let words = self.language.explain(reason);
             Trouble {
                 title: words.title,
@@ -438,14 +455,11 @@ impl Draft<'_> {
                 more: if more > 0 { self.language.more(more) } else { String::new() },
             }
         });
-        let mut troubles: Vec<_> = troubles.collect();
-        // What concerns most comes first.
-        troubles.sort_by_key(|trouble| std::cmp::Reverse(trouble.cases.len()));
-        troubles
+        troubles.collect()
     }
 
-    fn last_success(&self, poll: &Poll) -> String {
-        poll.last_success.map_or_else(|| self.w.never.to_owned(), |at| self.language.ago(self.since(at)))
+    fn last_success(&self, at: Option<Timestamp>) -> String {
+        at.map_or_else(|| self.w.never.to_owned(), |at| self.language.ago(self.since(at)))
     }
 
     fn counts(&self) -> String {
@@ -475,18 +489,16 @@ impl Draft<'_> {
                 let sum = known.iter().try_fold(Coins::default(), |sum, &coins| sum.checked_add(coins));
                 self.sum(known.len(), targets.len(), shown(sum))
             };
-            let cells = vec![
-                (
-                    self.w.hashrate,
-                    self.sum(hashrates.len(), targets.len(), shown(Hashrate::new(hashrates.iter().sum()))),
-                ),
-                (self.w.active, count(|target| target.summary.as_ref()?.active_workers)),
-                (self.w.inactive, count(|target| target.summary.as_ref()?.inactive_workers)),
-                (self.w.listed, count(|target| Some(target.workers.as_ref()?.list.len() as u64))),
-                (self.w.balance, coins(&|target| target.summary.as_ref()?.balance)),
-                (self.w.today, coins(&|target| target.income.as_ref()?.today(view.today)?.total)),
-                (self.w.last_day, coins(&|target| target.income.as_ref()?.last_day(view.today)?.total)),
+            let cells = [
+                self.sum(hashrates.len(), targets.len(), shown(Hashrate::new(hashrates.iter().sum()))),
+                count(|target| target.summary.as_ref()?.active_workers),
+                count(|target| target.summary.as_ref()?.inactive_workers),
+                count(|target| Some(target.workers.as_ref()?.list.len() as u64)),
+                coins(&|target| target.summary.as_ref()?.balance),
+                coins(&|target| target.income.as_ref()?.today(view.today)?.total),
+                coins(&|target| target.income.as_ref()?.last_day(view.today)?.total),
             ];
+            let cells = self.columns().into_iter().zip(cells).collect();
             Sum { currency, accounts: targets.len(), cells }
         });
         sums.collect()
@@ -554,28 +566,25 @@ impl Draft<'_> {
         let last_day = income.and_then(|income| income.last_day(view.today));
         // The newest day that is over may be another than yesterday.
         let date = last_day.map(|day| day.date).filter(|date| view.today.yesterday().ok() != Some(*date));
-        let cells = vec![
-            (self.w.hashrate, Cell { value: shown(hashrate), note: of_expected.unwrap_or_default(), is_bad: false }),
-            (self.w.active, plain(shown(summary.and_then(|summary| summary.active_workers)))),
-            (self.w.inactive, plain(shown(summary.and_then(|summary| summary.inactive_workers)))),
-            (self.w.listed, self.listed(target)),
-            (self.w.balance, plain(shown(summary.and_then(|summary| summary.balance)))),
-            (self.w.today, plain(earned(income.and_then(|income| income.today(view.today))))),
-            (
-                self.w.last_day,
-                Cell {
-                    value: earned(last_day),
-                    note: date.map_or_else(String::new, |date| date.to_string()),
-                    is_bad: false,
-                },
-            ),
+        let cells = [
+            Cell { value: shown(hashrate), note: of_expected.unwrap_or_default(), is_bad: false },
+            plain(shown(summary.and_then(|summary| summary.active_workers))),
+            plain(shown(summary.and_then(|summary| summary.inactive_workers))),
+            self.listed(target),
+            plain(shown(summary.and_then(|summary| summary.balance))),
+            plain(earned(income.and_then(|income| income.today(view.today)))),
+            Cell {
+                value: earned(last_day),
+                note: date.map(|date| date.to_string()).unwrap_or_default(),
+                is_bad: false,
+            },
         ];
         let poll = |endpoint| target.polls.iter().find(|poll| poll.endpoint == endpoint);
         Row {
             account: target.target.account.to_string(),
             labels,
             currency: target.target.currency,
-            cells,
+            cells: self.columns().into_iter().zip(cells).collect(),
             states: ENDPOINTS.map(|endpoint| (endpoint, self.slot(poll(endpoint)))).into(),
         }
     }
@@ -651,34 +660,34 @@ impl Draft<'_> {
     }
 }
 
-/// The configuration that is in use, without accounts, keys and files.
+/// The configuration that is in use, without accounts and their keys.
 fn settings(config: &Config) -> Vec<(&'static str, String)> {
     let (api, polling, web) = (&config.api, &config.polling, &config.web);
-    let unit = match api.reject_rate_unit {
-        RejectRateUnit::Ratio => "ratio",
-        RejectRateUnit::Percent => "percent",
-    };
+    let addresses: Vec<_> = web.listen_addresses.iter().map(ToString::to_string).collect();
+    let file = web.config_file.as_ref().map(|file| file.display());
     let mut settings = vec![
         ("api.base_url", api.base_url.to_string()),
-        ("api.timeout", crate::config::duration_text(api.timeout)),
+        ("api.timeout", units::duration_text(api.timeout)),
         ("api.concurrency", api.concurrency.to_string()),
         ("api.requests_per_second", api.requests_per_second.to_string()),
         ("api.page_size", api.page_size.to_string()),
         ("api.max_response_bytes", api.max_response_bytes.to_string()),
-        ("api.reject_rate_unit", unit.to_owned()),
-        ("api.day_utc_offset", format!("{:#}", api.day_utc_offset)),
-        ("polling.live.interval", crate::config::duration_text(polling.live.interval)),
-        ("polling.live.stale_after", crate::config::duration_text(polling.live.stale_after)),
-        ("polling.history.interval", crate::config::duration_text(polling.history.interval)),
-        ("polling.history.stale_after", crate::config::duration_text(polling.history.stale_after)),
+        ("api.reject_rate_unit", api.reject_rate_unit.as_str().to_owned()),
+        ("api.day_utc_offset", units::utc_offset_text(api.day_utc_offset)),
+        ("polling.live.interval", units::duration_text(polling.live.interval)),
+        ("polling.live.stale_after", units::duration_text(polling.live.stale_after)),
+        ("polling.history.interval", units::duration_text(polling.history.interval)),
+        ("polling.history.stale_after", units::duration_text(polling.history.stale_after)),
         ("shard.index", config.shard.index.to_string()),
         ("shard.count", config.shard.count.to_string()),
+        ("web.listen_addresses", addresses.join(", ")),
         ("web.telemetry_path", web.telemetry_path.clone()),
         ("web.max_requests", web.max_requests.to_string()),
+        ("web.config_file", shown(file)),
         ("web.enable_lifecycle", web.enable_lifecycle.to_string()),
         ("web.systemd_socket", web.systemd_socket.to_string()),
-        ("log.level", format!("{:?}", config.log.level).to_lowercase()),
-        ("log.format", format!("{:?}", config.log.format).to_lowercase()),
+        ("log.level", config.log.level.as_str().to_owned()),
+        ("log.format", config.log.format.as_str().to_owned()),
     ];
     let subsidies = config.block_subsidies.iter().map(|(currency, coins)| {
         let key = match currency {

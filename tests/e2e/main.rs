@@ -13,9 +13,10 @@
 //! | `alerts` | a healthy week of the simulated pool raises nothing |
 //! | `alert_incidents` | eight incidents, sixty times as fast, through a real Alertmanager: who is told, when, and of what else |
 //! | `dashboards` | every rule and every query of a panel has data on a day of the demo |
-//! | `browser` | a real browser shows the status page and the metrics |
+//! | `documents` | every block of commands in the documents works as it stands there, or says why it is not run |
+//! | `browser` | a real browser shows the status page, whatever the state, to whomever; axe-core finds nothing against it |
 //!
-//! `programs` starts the programs; `past` makes days that a Prometheus did not have to wait for; `pool` reads the simulated pool's API without the code under test.
+//! `programs` starts the programs; `webdriver` drives the browser; `past` makes days that a Prometheus did not have to wait for; `pool` reads the simulated pool's API without the code under test.
 //!
 //! The demo runs at speed 0: the simulated time stands still, so that figures can be compared exactly. `tests/run`
 //! installs the programs and builds the release first.
@@ -28,6 +29,7 @@ mod alerts;
 mod backfill;
 mod browser;
 mod dashboards;
+mod documents;
 mod exposition;
 #[path = "../faults/noon.rs"]
 mod noon;
@@ -44,6 +46,7 @@ mod secure;
 mod web_config;
 #[path = "../it/web_files.rs"]
 mod web_files;
+mod webdriver;
 
 use std::{collections::BTreeMap, fmt::Debug};
 

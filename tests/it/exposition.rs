@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// 2024-03-05 01:00 at UTC+8: not yet the fifth in UTC.
-const NOW: &str = "2024-03-04T17:00:00Z";
+pub const NOW: &str = "2024-03-04T17:00:00Z";
 
 fn configuration() -> Config {
     harness::config_with(
@@ -90,14 +90,14 @@ fn payments(rows: &[(&str, i64, i64, &str)]) -> Payments {
 }
 
 /// What an exporter of `configuration` knows after a while: most of everything, and some trouble.
-struct Known {
-    config: Config,
-    store: Store,
-    telemetry: Telemetry,
+pub struct Known {
+    pub config: Config,
+    pub store: Store,
+    pub telemetry: Telemetry,
 }
 
 impl Known {
-    fn fill() -> Self {
+    pub fn fill() -> Self {
         let config = configuration();
         let at: Timestamp = "2024-03-04T16:59:30Z".parse().unwrap();
         let took = Duration::from_millis(1250);

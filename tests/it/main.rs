@@ -41,6 +41,7 @@ mod income;
 mod kept;
 mod manual;
 mod notify;
+mod page;
 mod paging;
 mod parser;
 mod polling;
