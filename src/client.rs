@@ -28,7 +28,7 @@ use crate::{
     clock::Clock,
     config::{Api, ApiKey, RejectRateUnit},
     history::{Income, Payments},
-    model::{Endpoint, PoolStats, Reason, Summary, Target, Workers},
+    model::{Endpoint, PoolStats, Reason, Summary, Target, Workers, plays_tricks},
     telemetry::Telemetry,
 };
 use paging::{Listing, Page};
@@ -308,11 +308,6 @@ impl PoolClient {
         &self.budget
     }
 
-    /// Which pool is asked.
-    pub const fn base_url(&self) -> &Url {
-        &self.api.base_url
-    }
-
     /// For how long the pool wants to be left alone yet.
     pub fn pause_left(&self) -> Option<Duration> {
         self.budget.pause_left()
@@ -588,7 +583,7 @@ fn clean(text: &str, key: Option<&ApiKey>) -> String {
     if key.is_some_and(|key| KeyParts::new(key, PART_IN_MESSAGES).are_in(&text[..end])) {
         return "(message withheld: it quotes the key)".to_owned();
     }
-    let visible = |c: char| if c.is_control() || crate::model::is_direction_mark(c) { ' ' } else { c };
+    let visible = |c: char| if plays_tricks(c) { ' ' } else { c };
     let mut cleaned: String = text.chars().map(visible).take(MESSAGE_CHARACTERS).collect();
     if text.chars().nth(MESSAGE_CHARACTERS).is_some() {
         cleaned.push('…');

@@ -20,7 +20,7 @@ use jiff::tz::Offset;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
-use crate::model::{AccountName, Currency, Hashrate, Target, is_direction_mark};
+use crate::model::{AccountName, Currency, Endpoint, Hashrate, Target, plays_tricks};
 use source::Layer;
 use sources::Sources;
 
@@ -97,6 +97,16 @@ pub struct Polling {
     pub live: Cadence,
     /// `profit_history` and `payment_history`.
     pub history: Cadence,
+}
+
+impl Polling {
+    /// The cadence of an endpoint.
+    pub const fn of(&self, endpoint: Endpoint) -> Cadence {
+        match endpoint {
+            Endpoint::MainStat | Endpoint::SummaryData | Endpoint::Workers => self.live,
+            Endpoint::ProfitHistory | Endpoint::PaymentHistory => self.history,
+        }
+    }
 }
 
 /// How often something is asked for, and for how long its last good answer is shown.
@@ -314,8 +324,7 @@ pub struct ConfigError {
 impl ConfigError {
     /// What came from the configuration, and would play tricks with a terminal or the log, is replaced.
     pub(crate) fn new(place: &str, message: impl Into<String>) -> Self {
-        let tricky = |c: char| c.is_control() || is_direction_mark(c);
-        Self { place: place.to_owned(), message: message.into().replace(tricky, "\u{FFFD}") }
+        Self { place: place.to_owned(), message: message.into().replace(plays_tricks, "\u{FFFD}") }
     }
 }
 

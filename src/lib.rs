@@ -16,8 +16,6 @@
 //! [`server`] never calls the pool. [`backfill`] draws the same series as they stood on the days before, out of the same
 //! histories. [`demo`] is a simulated pool that speaks the same API.
 
-#![forbid(unsafe_code)]
-
 pub mod backfill;
 pub mod budget;
 pub mod cli;
@@ -191,6 +189,9 @@ impl Exporter {
                 complaint = self.complain(complaint.as_deref());
             }
         };
+        // Nobody waits for a reload that is asked for now.
+        self.reloads.1.close();
+        while self.reloads.1.try_recv().is_ok() {}
         self.manager.stopping().await;
         // A poll that is under way is given up; its answer would be seen by nobody.
         polling.end().await;

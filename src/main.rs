@@ -1,7 +1,5 @@
 //! Arguments, command, exit code.
 
-#![forbid(unsafe_code)]
-
 use std::{io::Write as _, process::ExitCode};
 
 use btcpool_exporter::{

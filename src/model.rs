@@ -182,18 +182,18 @@ impl FromStr for AccountName {
         match text.chars().count() {
             0 => Err("an account's name is empty"),
             65.. => Err("an account's name has more than 64 characters"),
-            _ if text.chars().any(|c| c.is_control() || is_direction_mark(c)) => {
-                Err("an account's name has a character that cannot be printed")
-            }
+            _ if text.chars().any(plays_tricks) => Err("an account's name has a character that cannot be printed"),
             _ if text.trim() != text => Err("an account's name begins or ends with a space"),
             _ => Ok(Self(text.into())),
         }
     }
 }
 
-/// Characters that turn the direction of the text around them, and so can make a label look like another.
-pub fn is_direction_mark(c: char) -> bool {
-    matches!(c, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+/// Characters that would play tricks with whoever reads a text: they break its line, or turn the direction of what is
+/// around them, and so can make a label look like another.
+pub fn plays_tricks(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Whether nothing in the text could do harm where it is shown; other texts may be as harmless.
@@ -408,7 +408,7 @@ impl Id {
 
     /// An id, or `None` for a text that is empty, longer than 64 characters, or not printable.
     pub fn new(text: &str) -> Option<Self> {
-        let printable = is_printable_ascii(text) || !text.chars().any(|c| c.is_control() || is_direction_mark(c));
+        let printable = is_printable_ascii(text) || !text.chars().any(plays_tricks);
         (printable && (1..=Self::MAX_CHARACTERS).contains(&text.chars().count())).then(|| Self(text.into()))
     }
 

@@ -26,7 +26,7 @@ use crate::{
     budget::Budget,
     client::{FetchError, PoolClient},
     clock::Clock,
-    config::{ApiKey, Cadence, Config, Polling},
+    config::{ApiKey, Config, Polling},
     history::{History, Income, Payments, day_start, pool_day},
     model::{Endpoint, PoolStats, Reason, Target},
     store::{Failure, Slot, Store, TargetSlots},
@@ -199,7 +199,7 @@ impl Poller {
                 continue;
             }
             // The second poll comes at the slot's own place in the interval: never later than one interval from now.
-            let phase = self.terms.cadence(job.endpoint).interval.mul_f64(f64::from(place) / f64::from(count));
+            let phase = self.terms.polling.of(job.endpoint).interval.mul_f64(f64::from(place) / f64::from(count));
             let slots = owner.map(|owner| owner.slots.clone());
             let handle = tasks.tasks.spawn(job.run(self.terms.clone(), phase));
             new.entry(target).or_insert_with(|| TargetTasks { slots, handles: Vec::new() }).handles.push(handle);
@@ -272,13 +272,6 @@ impl Terms {
         }
     }
 
-    fn cadence(&self, endpoint: Endpoint) -> Cadence {
-        match endpoint {
-            Endpoint::MainStat | Endpoint::SummaryData | Endpoint::Workers => self.polling.live,
-            Endpoint::ProfitHistory | Endpoint::PaymentHistory => self.polling.history,
-        }
-    }
-
     /// Runs a poll, puts its result into the slot, and says in the log what changed. This is the one place where a
     /// failed poll is handled. Tells how long to wait for the next one, if not until the next tick.
     async fn record<T>(
@@ -308,7 +301,7 @@ impl Terms {
             }
             return None;
         };
-        let wait = backoff.failed(reason, self.cadence(endpoint).interval, fastrand::f64());
+        let wait = backoff.failed(reason, self.polling.of(endpoint).interval, fastrand::f64());
         let seconds = wait.map(|wait| wait.as_secs());
         // The same trouble again is in the metrics; the log tells its beginning and its end. A refused key is something
         // that a person has to mend, and is asked about so rarely that it can be told each time.
@@ -332,7 +325,7 @@ fn behind_midnight(place: f64) -> Duration {
 impl Job {
     /// Polls for good.
     async fn run(mut self, terms: Arc<Terms>, phase: Duration) {
-        let mut ticks = ticks(phase, terms.cadence(self.endpoint).interval);
+        let mut ticks = ticks(phase, terms.polling.of(self.endpoint).interval);
         let mut wait = self.poll(&terms).await;
         loop {
             if let Some(wait) = wait {
@@ -385,12 +378,12 @@ impl Job {
             },
             Endpoint::ProfitHistory => {
                 let read = |from| client.profit_history(target, key, from);
-                let poll = read_on(&mut self.complete_read, &slots.income, terms.today(), read);
+                let poll = read_further(&mut self.complete_read, &slots.income, terms.today(), read);
                 terms.record(&slots.income, endpoint, whose, backoff, poll).await
             }
             Endpoint::PaymentHistory => {
                 let read = |from| client.payment_history(target, key, from);
-                let poll = read_on(&mut self.complete_read, &slots.payments, terms.today(), read);
+                let poll = read_further(&mut self.complete_read, &slots.payments, terms.today(), read);
                 terms.record(&slots.payments, endpoint, whose, backoff, poll).await
             }
         }
@@ -433,7 +426,7 @@ async fn patiently<T, Asking: Future<Output = Result<T, FetchError>>>(
 
 /// Reads a history: on from where it may still change, or completely when it is time for that, or when nothing else
 /// will do.
-async fn read_on<H: History, Reading: Future<Output = Result<H, FetchError>>>(
+async fn read_further<H: History, Reading: Future<Output = Result<H, FetchError>>>(
     complete_read: &mut Option<Instant>,
     slot: &Slot<H>,
     today: Date,

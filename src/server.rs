@@ -138,9 +138,7 @@ impl App {
     /// Whether everything was polled once; from then on for ever, whatever else comes to be polled.
     pub fn is_ready(&self) -> bool {
         if !self.ready.load(Ordering::Relaxed) {
-            let Shown { store, .. } = self.shown();
-            let polled = store.pool.attempted() && store.targets.values().all(|slots| slots.attempted());
-            self.ready.fetch_or(polled, Ordering::Relaxed);
+            self.ready.fetch_or(self.shown().store.tally().waiting == 0, Ordering::Relaxed);
         }
         self.ready.load(Ordering::Relaxed)
     }

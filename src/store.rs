@@ -235,11 +235,6 @@ impl<T> Slot<T> {
         self.lock().clone()
     }
 
-    /// Whether a poll of it has ended yet.
-    pub fn attempted(&self) -> bool {
-        self.lock().last.is_some()
-    }
-
     /// Whether its last poll succeeded; `None` before the first one.
     fn went_well(&self) -> Option<bool> {
         self.lock().last.as_ref().map(|last| last.error.is_none())
@@ -256,12 +251,6 @@ impl TargetSlots {
         let workers = workers.then(|| Slot::new(changes));
         Self { summary: Slot::new(changes), income: Slot::new(changes), payments: Slot::new(changes), workers }
     }
-
-    /// Whether every endpoint was polled at least once.
-    pub fn attempted(&self) -> bool {
-        let workers = self.workers.as_ref().is_none_or(Slot::attempted);
-        self.summary.attempted() && self.income.attempted() && self.payments.attempted() && workers
-    }
 }
 
 #[cfg(test)]
@@ -269,21 +258,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_target_was_attempted_when_every_endpoint_was() {
+    fn polls_are_counted_by_how_they_ended() {
+        let accounts = "accounts: { farm: { api_key: 0a1b2c } }";
+        let config = Config::from_yaml("test", accounts, &Default::default()).unwrap();
+        let store = Store::new(&config);
+        assert_eq!(store.tally(), Tally { good: 0, failed: 0, waiting: 5 });
         let failure = || Failure { reason: Reason::Timeout, message: String::new() };
-        // Which of the four endpoints was not polled yet; none of them at last.
-        for missing in 0..=4 {
-            let slots = TargetSlots::new(true, &Changes::default());
-            for endpoint in (0..4).filter(|&endpoint| endpoint != missing) {
-                let (at, took) = (Timestamp::UNIX_EPOCH, Duration::ZERO);
-                match (endpoint, &slots.workers) {
-                    (0, _) => drop(slots.summary.record(at, took, Err(failure()))),
-                    (1, _) => drop(slots.income.record(at, took, Err(failure()))),
-                    (2, _) => drop(slots.payments.record(at, took, Err(failure()))),
-                    (_, workers) => drop(workers.as_ref().unwrap().record(at, took, Err(failure()))),
-                }
-            }
-            assert_eq!(slots.attempted(), missing == 4, "{missing}");
-        }
+        let (at, took) = (Timestamp::UNIX_EPOCH, Duration::ZERO);
+        store.pool.record(at, took, Ok(PoolStats::default()));
+        let slots = &store.targets.values().next().unwrap();
+        slots.summary.record(at, took, Err(failure()));
+        slots.income.record(at, took, Err(failure()));
+        slots.payments.record(at, took, Ok(Payments::default()));
+        assert_eq!(store.tally(), Tally { good: 2, failed: 2, waiting: 1 });
+        slots.workers.as_ref().unwrap().record(at, took, Ok(Workers::default()));
+        slots.income.record(at, took, Ok(Income::default()));
+        assert_eq!(store.tally(), Tally { good: 4, failed: 1, waiting: 0 });
     }
 }

@@ -11,7 +11,7 @@ use btcpool_exporter::{
         wire::{self, Anomalies, AnswerError, MAX_NAME_CHARACTERS},
     },
     config::RejectRateUnit,
-    model::{Coins, Endpoint, Hashrate, HashrateWindows, Id, Ratio, UnixSeconds, is_direction_mark},
+    model::{Coins, Endpoint, Hashrate, HashrateWindows, Id, Ratio, UnixSeconds, plays_tricks},
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -101,7 +101,7 @@ fn page<K: Debug, T: Debug>(
 }
 
 fn showable(c: char) -> bool {
-    !c.is_control() && !is_direction_mark(c)
+    !plays_tricks(c)
 }
 
 fn id(id: &Id) {

@@ -20,7 +20,7 @@ use crate::{
     history::{IncomeDay, Payment, PayoutAddress},
     model::{
         CoinStats, Coins, Currency, Endpoint, Hashrate, HashrateWindows, Id, PoolStats, Ratio, Summary, UnixSeconds,
-        Worker, is_direction_mark, is_printable_ascii,
+        Worker, is_printable_ascii, plays_tricks,
     },
 };
 
@@ -348,7 +348,7 @@ pub fn printable(text: &str) -> SmolStr {
     if text.len() <= MAX_NAME_CHARACTERS && is_printable_ascii(text) {
         return text.into();
     }
-    let safe = |c: char| if c.is_control() || is_direction_mark(c) { char::REPLACEMENT_CHARACTER } else { c };
+    let safe = |c: char| if plays_tricks(c) { char::REPLACEMENT_CHARACTER } else { c };
     text.chars().take(MAX_NAME_CHARACTERS).map(safe).collect()
 }
 

@@ -1,15 +1,11 @@
 //! What a scrape sees: everything that is known and not stale, at one moment.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use jiff::{Timestamp, civil::Date, tz::Offset};
 
 use crate::{
-    config::Config,
+    config::{Config, Polling},
     history::{Income, Payments, pool_day},
     model::{AccountName, Currency, Endpoint, Hashrate, PoolStats, Summary, Target, Worker, Workers},
     process,
@@ -190,18 +186,17 @@ impl View {
             Scope::Accounts(names) => names.contains(name),
             Scope::All | Scope::WithoutProcess => true,
         };
-        let mut live = Look { stale_after: config.polling.live.stale_after, now, until: None };
-        let mut history = Look { stale_after: config.polling.history.stale_after, now, until: None };
+        let mut look = Look { polling: config.polling, now, until: None };
         let mut targets = Vec::new();
         for (target, account) in config.targets().filter(|(target, _)| wanted(&target.account)) {
             let Some(slots) = store.targets.get(&target) else { continue };
             let mut polls = Vec::with_capacity(4);
             targets.push(TargetView {
-                summary: live.look(Endpoint::SummaryData, slots.summary.snapshot(), &mut polls),
-                income: history.look(Endpoint::ProfitHistory, slots.income.snapshot(), &mut polls),
-                payments: history.look(Endpoint::PaymentHistory, slots.payments.snapshot(), &mut polls),
+                summary: look.slot(Endpoint::SummaryData, slots.summary.snapshot(), &mut polls),
+                income: look.slot(Endpoint::ProfitHistory, slots.income.snapshot(), &mut polls),
+                payments: look.slot(Endpoint::PaymentHistory, slots.payments.snapshot(), &mut polls),
                 workers: (slots.workers.as_ref())
-                    .and_then(|slot| live.look(Endpoint::Workers, slot.snapshot(), &mut polls)),
+                    .and_then(|slot| look.slot(Endpoint::Workers, slot.snapshot(), &mut polls)),
                 workers_max: account.workers_max.unwrap_or(0),
                 target,
                 polls,
@@ -209,7 +204,7 @@ impl View {
         }
         let mut common = || {
             let mut polls = Vec::with_capacity(1);
-            let pool = live.look(Endpoint::MainStat, store.pool.snapshot(), &mut polls);
+            let pool = look.slot(Endpoint::MainStat, store.pool.snapshot(), &mut polls);
             let block_subsidies = config.block_subsidies.clone();
             polls.pop().map(|poll| Common { pool, poll, block_subsidies })
         };
@@ -226,7 +221,7 @@ impl View {
             targets,
             common,
             own: None,
-            until: [live.until, history.until].into_iter().flatten().min(),
+            until: look.until,
             today: pool_day(now.wall, config.api.day_utc_offset),
             day_utc_offset: config.api.day_utc_offset,
         }
@@ -235,7 +230,7 @@ impl View {
 
 /// How slots are looked at.
 struct Look {
-    stale_after: Duration,
+    polling: Polling,
     now: Moment,
     /// The first of the answers that were fresh goes stale then.
     until: Option<Instant>,
@@ -243,10 +238,11 @@ struct Look {
 
 impl Look {
     /// A slot's answer if it is fresh; how its polling goes is added to `polls`.
-    fn look<T>(&mut self, endpoint: Endpoint, state: SlotState<T>, polls: &mut Vec<Poll>) -> Option<Arc<T>> {
-        let fresh = state.fresh(self.now.monotonic, self.stale_after).cloned();
+    fn slot<T>(&mut self, endpoint: Endpoint, state: SlotState<T>, polls: &mut Vec<Poll>) -> Option<Arc<T>> {
+        let stale_after = self.polling.of(endpoint).stale_after;
+        let fresh = state.fresh(self.now.monotonic, stale_after).cloned();
         if let (Some(_), Some(good)) = (&fresh, &state.good) {
-            let until = good.since.checked_add(self.stale_after);
+            let until = good.since.checked_add(stale_after);
             self.until = [self.until, until].into_iter().flatten().min();
         }
         polls.push(Poll {

@@ -144,9 +144,12 @@ fn credentials(header: &HeaderValue) -> Option<(String, SecretBox<Vec<u8>>)> {
 
 /// Whether a password has this hash.
 fn matches(hash: &BcryptHash, password: &SecretBox<Vec<u8>>) -> bool {
-    // It ends with a zero byte, or where bcrypt stops looking.
-    let mut bytes = SecretBox::new(Box::new(password.expose_secret().clone()));
-    secrecy::ExposeSecretMut::expose_secret_mut(&mut bytes).push(0);
+    // It ends with a zero byte, or where bcrypt stops looking. Grown later, it would leave a copy behind.
+    let password = password.expose_secret();
+    let mut bytes = Vec::with_capacity(password.len() + 1);
+    bytes.extend_from_slice(password);
+    bytes.push(0);
+    let bytes = SecretBox::new(Box::new(bytes));
     let seen = bytes.expose_secret().get(..BCRYPT_BYTES).unwrap_or(bytes.expose_secret());
     let computed = bcrypt::bcrypt(hash.cost(), hash.salt(), seen);
     let Some(digest) = computed.get(..hash.expose_digest().len()) else { return false };

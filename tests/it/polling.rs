@@ -111,7 +111,9 @@ async fn an_old_answer_stays_until_it_is_stale_and_healing_needs_no_help() {
     let healed = running.until("/metrics", |_, text| text.contains(&up(1))).await;
     assert!(healed.contains(miners) && !healed.contains("btcpool_poll_error"));
     // What went wrong is still told to whoever comes to look.
-    assert!(running.get("/").await.1.contains(", http_5xx: the pool answered HTTP 500"));
+    let page = running.get("/").await.1;
+    let (_, past) = page.split_once("<h2 id=\"past-title\">").unwrap();
+    assert!(past.contains("<code>http_5xx</code>") && past.contains("the pool answered HTTP 500"), "{past}");
     running.stop().await.unwrap();
 }
 
