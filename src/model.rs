@@ -448,6 +448,20 @@ pub struct Worker {
     pub active: Option<bool>,
 }
 
+impl Worker {
+    /// A worker of whom nothing else is known.
+    pub fn new(id: Id, name: impl Into<SmolStr>) -> Self {
+        Self {
+            id,
+            name: name.into(),
+            hashrate: HashrateWindows::default(),
+            reject_ratio: None,
+            last_active: None,
+            active: None,
+        }
+    }
+}
+
 /// The answer of `workers`: every page of it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Workers {

@@ -20,6 +20,9 @@ use tokio_util::sync::CancellationToken;
 pub const PAGE: usize = 100;
 
 /// A page of a list of `total` workers, from `offset` on, in the pool's own form. The figures follow from the round.
+///
+/// The fields stay as they are, so that what is measured is the same from version to version. One that is read and is
+/// not among them is counted as an anomaly, of which nothing here takes notice.
 pub fn page(account: usize, offset: usize, total: usize, round: usize) -> String {
     let rows: Vec<_> = (offset..total.min(offset + PAGE))
         .map(|n| {

@@ -11,7 +11,7 @@ use btcpool_exporter::{
         wire::{self, Anomalies, AnswerError, MAX_NAME_CHARACTERS},
     },
     config::RejectRateUnit,
-    model::{Coins, Endpoint, Hashrate, HashrateWindows, Id, Ratio, UnixSeconds, plays_tricks},
+    model::{Coins, Endpoint, Hashrate, HashrateWindows, Id, Ratio, UnixSeconds, Worker, plays_tricks},
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -70,6 +70,7 @@ fuzz_target!(|bytes: &[u8]| {
                 windows(worker.hashrate);
                 ratio(worker.reject_ratio);
                 time(worker.last_active);
+                figures(worker);
             }
         }
         known(Endpoint::Workers, &anomalies);
@@ -127,6 +128,12 @@ fn coins(coins: Option<Coins>) {
 
 fn time(time: Option<UnixSeconds>) {
     assert!(time.is_none_or(|it| (1..253_402_300_800).contains(&it.0)), "{time:?}");
+}
+
+/// Whatever figures a worker has, also those that are not named above: as one would print them.
+fn figures(worker: Worker) {
+    let figures = format!("{:?}", Worker { name: "".into(), id: Id::new("1").unwrap(), ..worker });
+    assert!(!["NaN", "inf", "(-"].iter().any(|odd| figures.contains(odd)), "{figures}");
 }
 
 /// Every anomaly is counted under a name that exists from the start.

@@ -11,13 +11,13 @@ use std::{
 };
 
 use btcpool_exporter::{
-    client::wire,
+    client::wire::{self, Anomalies},
     collector::{Format, Moment, Scope, View, render},
-    config::{Config, Overrides},
+    config::{Config, Overrides, RejectRateUnit},
     history::{Income, IncomeDay, Payment, Payments, PayoutAddress},
     model::{
         CoinStats, Coins, Currency, Endpoint, Hashrate, HashrateWindows, Id, Ratio, Reason, Summary, UnixSeconds,
-        Worker, Workers,
+        Workers,
     },
     store::{Failure, Slot, Store},
     telemetry::Telemetry,
@@ -180,19 +180,30 @@ fn time(input: &mut Input<'_>) -> UnixSeconds {
     UnixSeconds(1 + i64::try_from(input.number::<u64>() % 253_402_300_799).unwrap())
 }
 
-fn workers(input: &mut Input<'_>) -> Workers {
-    let mut list = BTreeMap::new();
-    for _ in 0..input.number::<u8>() % 8 {
-        let Some(id) = Id::new(input.text()) else { continue };
-        let worker = Worker {
-            id: id.clone(),
-            name: wire::printable(input.text()),
-            hashrate: windows(input),
-            reject_ratio: ratio(input),
-            last_active: input.maybe(time),
-            active: input.maybe(|input| input.number::<u8>() & 1 == 1),
-        };
-        list.insert(id, worker);
+/// What the pool could tell in some field of a worker: a whole number, a share, or anything else that a number can be.
+fn told(input: &mut Input<'_>) -> serde_json::Value {
+    match input.number::<u8>() % 4 {
+        0 => serde_json::Value::Null,
+        1 => input.number::<u32>().into(),
+        2 => (f64::from(input.number::<u16>()) / f64::from(u16::MAX)).into(),
+        _ => f64::from_bits(input.number()).into(),
     }
+}
+
+/// Through the pool's own form, so that there are figures in every field that is read.
+fn workers(input: &mut Input<'_>) -> Workers {
+    let rows: Vec<serde_json::Map<String, serde_json::Value>> = (0..input.number::<u8>() % 8)
+        .map(|_| {
+            let fields = wire::fields(Endpoint::Workers).filter(|field| *field != "total");
+            let mut value = |field| match field {
+                "worker_id" | "worker_name" => input.text().into(),
+                _ => told(input),
+            };
+            fields.map(|field| (field.to_owned(), value(field))).collect()
+        })
+        .collect();
+    let answer = serde_json::json!({ "status": "OK", "data": rows }).to_string();
+    let page = wire::workers(&answer, RejectRateUnit::Ratio, &mut Anomalies::default()).unwrap();
+    let list: BTreeMap<_, _> = page.rows.into_iter().flatten().collect();
     Workers { list: list.into_values().collect(), reported: input.maybe(|input| input.number::<u64>() >> 11), pages: 1 }
 }

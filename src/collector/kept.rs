@@ -218,7 +218,7 @@ mod tests {
     use crate::{
         collector::{Moment, Scope},
         config::Config,
-        model::{HashrateWindows, Id, Worker},
+        model::{Id, Worker},
         store::Store,
     };
 
@@ -229,12 +229,8 @@ mod tests {
         let store = Store::new(&config);
         let poll = |account: usize, count: usize| {
             let worker = |number: usize| Worker {
-                id: Id::new(&number.to_string()).unwrap(),
-                name: "a".into(),
-                hashrate: HashrateWindows::default(),
-                reject_ratio: None,
-                last_active: None,
                 active: Some(true),
+                ..Worker::new(Id::new(&number.to_string()).unwrap(), "a")
             };
             let workers = Workers { list: (0..count).map(worker).collect(), reported: None, pages: 1 };
             let slots = store.targets.values().nth(account).unwrap();

@@ -5,6 +5,7 @@ use std::{
     path::PathBuf,
 };
 
+use btcpool_exporter::collector::CATALOGUE;
 use serde_json::Value;
 
 use crate::{
@@ -140,7 +141,17 @@ fn questions(said: &[Said]) -> Vec<(&'static str, Series)> {
     assert_eq!(namesakes.len(), 2, "two workers have one name: {namesakes:?}");
     let (up, errors) = polling();
 
-    vec![
+    // What is told of each worker, in one field: the one that the description names.
+    let of_workers = CATALOGUE.iter().filter(|family| family.name.starts_with("btcpool_worker_"));
+    let of_workers = of_workers.filter(|family| !family.labels.contains(&"window")).map(|family| {
+        let field = family.help.split_once("(workers ").and_then(|(_, rest)| rest.split_once(')'));
+        let (field, _) = field.unwrap_or_else(|| panic!("{} is of no field: {}", family.name, family.help));
+        (family.name, each_worker(field, &[]))
+    });
+
+    let mut questions: Vec<_> = of_workers.collect();
+    assert!(questions.len() >= 3, "{questions:?}");
+    questions.extend([
         (
             "count by (account, currency) (btcpool_worker_hashrate_hashes_per_second{window=\"1h\"})",
             each(&|said| said.workers.len() as f64),
@@ -180,9 +191,6 @@ fn questions(said: &[Said]) -> Vec<(&'static str, Series)> {
             "btcpool_worker_hashrate_hashes_per_second{window=\"24h\"}",
             each_worker("hashrate_24hour", &[("window", "24h")]),
         ),
-        ("btcpool_worker_reject_ratio", each_worker("reject_rate", &[])),
-        ("btcpool_worker_last_active_timestamp_seconds", each_worker("last_active", &[])),
-        ("btcpool_worker_active", each_worker("worker_status", &[])),
         ("btcpool_account_balance_coins", each(&|said| number(&said.summary, "balance"))),
         (
             "btcpool_account_income_coins{period!=\"all\"}",
@@ -209,7 +217,8 @@ fn questions(said: &[Said]) -> Vec<(&'static str, Series)> {
         ),
         ("btcpool_up", up),
         ("btcpool_poll_error", errors),
-    ]
+    ]);
+    questions
 }
 
 /// How every slot's polling must go: the former client's key is refused, everything else works.

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, io::Write as _, sync::LazyLock, time::Duration};
 
+use btcpool_exporter::{client::wire, model::Endpoint};
 use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
 
@@ -187,17 +188,15 @@ fn rows(answer: &mut Value, mut edit: impl FnMut(usize, &mut Value)) {
     }
 }
 
-/// The fields that hold figures.
+/// The fields that hold figures: those that are read, but for what says whose they are, and a list's own count.
 fn figures(endpoint: &str) -> &'static [&'static str] {
-    match endpoint {
-        "main_stat" => &["fee", "miners", "networkDiff", "networkHs", "poolHs"],
-        "summary_data" => {
-            &["active_workers", "balance", "hashrate_10min", "hashrate_1hour", "hashrate_24hour", "unactive_workers"]
-        }
-        "profit_history" => &["hashrate", "pplns_profit", "pps_profit", "total_profit"],
-        "payment_history" => &["amount", "created_time"],
-        _ => &["hashrate_10min", "hashrate_1hour", "hashrate_24hour", "last_active", "reject_rate", "worker_status"],
-    }
+    const OTHERS: [&str; 9] =
+        ["BTC", "BCH", "LTC", "date", "payment_id", "address", "worker_id", "worker_name", "total"];
+    static FIGURES: LazyLock<BTreeMap<&str, Vec<&str>>> = LazyLock::new(|| {
+        let figures = |endpoint| wire::fields(endpoint).filter(|field| !OTHERS.contains(field)).collect();
+        Endpoint::ALL.map(|endpoint| (endpoint.as_str(), figures(endpoint))).into()
+    });
+    &FIGURES[endpoint]
 }
 
 /// Puts something else into every figure.

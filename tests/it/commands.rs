@@ -317,6 +317,9 @@ async fn once_prints_everything() {
         answer["total"] = answer["data"].as_array().unwrap().len().into();
         pool.answers(endpoint, answer.to_string()).await;
     }
+    // And they are old: what the pool tells of workers only since then is not in them.
+    let workers = serde_json::json!({ "status": "OK", "data": [harness::good_worker().await], "total": 1 });
+    pool.answers("workers", workers.to_string()).await;
     pool.answers_samples().await;
     let (code, output, errors) = run_beside(program(&["once", "--config.file", &file])).await;
     assert_eq!((code, errors.as_str()), (Some(0), ""));

@@ -3,13 +3,15 @@
 //! `UPDATE_GOLDEN=1 cargo test --test it exposition` writes them anew; read the difference before you commit it.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     time::{Duration, Instant},
 };
 
 use btcpool_exporter::{
+    client::wire::{self, Anomalies},
     collector::{CATALOGUE, Format, Moment, Scope, View, render},
-    config::Config,
+    config::{Config, RejectRateUnit},
     history::{Income, IncomeDay, Payment, Payments, PayoutAddress},
     model::{
         CoinStats, Coins, Currency, Endpoint, Hashrate, HashrateWindows, Id, Ratio, Reason, Summary, UnixSeconds,
@@ -19,6 +21,7 @@ use btcpool_exporter::{
     telemetry::Telemetry,
 };
 use jiff::Timestamp;
+use serde_json::{Map, Value, json};
 
 use crate::{
     harness,
@@ -50,14 +53,15 @@ fn windows(ten_minutes: f64, one_hour: f64, day: f64) -> HashrateWindows {
     HashrateWindows { ten_minutes: hashrate(ten_minutes), one_hour: hashrate(one_hour), day: hashrate(day) }
 }
 
+/// What is told of workers beyond this is not in the golden files:
+/// [`each_field_of_a_worker_reaches_the_exposition_by_itself`] is for all of it.
 fn worker(id: &str, name: &str) -> Worker {
     Worker {
-        id: Id::new(id).unwrap(),
-        name: name.into(),
         hashrate: windows(1.5e14, 141e12, 1.4e14),
         reject_ratio: Ratio::new(0.0012),
         last_active: Some(UnixSeconds(1_709_571_000)),
         active: Some(true),
+        ..Worker::new(Id::new(id).unwrap(), name)
     }
 }
 
@@ -244,40 +248,74 @@ fn what_is_stale_leaves_and_what_tells_so_stays() {
     };
     let just_before = names(Duration::from_secs(3599));
     let after = names(Duration::from_secs(3601));
-    let left: Vec<_> = just_before.iter().filter(|name| !after.contains(name)).map(String::as_str).collect();
-    assert_eq!(
-        left,
-        [
-            "btcpool_pool_miners",
-            "btcpool_pool_fee_ratio",
-            "btcpool_pool_hashrate_hashes_per_second",
-            "btcpool_network_hashrate_hashes_per_second",
-            "btcpool_network_difficulty",
-            "btcpool_account_workers",
-            "btcpool_account_hashrate_hashes_per_second",
-            "btcpool_account_balance_coins",
-            "btcpool_account_income_today_coins",
-            "btcpool_account_income_last_day_coins",
-            "btcpool_account_income_last_day_timestamp_seconds",
-            "btcpool_account_income_last_day_hashrate_hashes_per_second",
-            "btcpool_account_income_coins",
-            "btcpool_account_payments",
-            "btcpool_account_paid_coins",
-            "btcpool_account_last_payment_coins",
-            "btcpool_account_last_payment_timestamp_seconds",
-            "btcpool_account_payment_interval_seconds",
-            "btcpool_account_payout_address_changed",
-            "btcpool_account_workers_listed",
-            "btcpool_account_workers_reported",
-            "btcpool_account_workers_dropped",
-            "btcpool_worker_hashrate_hashes_per_second",
-            "btcpool_worker_reject_ratio",
-            "btcpool_worker_last_active_timestamp_seconds",
-            "btcpool_worker_active",
-        ]
-    );
-    assert!(after.contains(&"btcpool_up".to_owned()));
-    assert!(after.contains(&"btcpool_last_success_timestamp_seconds".to_owned()));
+    // All that the pool said leaves. What the configuration says, and how the polling goes, stays.
+    let stays = |name: &&String| {
+        name.starts_with("btcpool_exporter_")
+            || [
+                "btcpool_network_block_subsidy_coins",
+                "btcpool_account_info",
+                "btcpool_account_expected_hashrate_hashes_per_second",
+                "btcpool_up",
+                "btcpool_last_success_timestamp_seconds",
+                "btcpool_poll_error",
+            ]
+            .contains(&name.as_str())
+    };
+    let (stay, leave): (Vec<_>, Vec<_>) = just_before.iter().partition(stays);
+    assert_eq!(after.iter().collect::<Vec<_>>(), stay);
+    for part in ["pool", "network", "account", "worker"] {
+        assert!(leave.iter().any(|name| name.starts_with(&format!("btcpool_{part}_"))), "{part}: {leave:?}");
+    }
+}
+
+/// What is exported of a worker of which the pool sends that row.
+fn of_worker(row: &Map<String, Value>) -> BTreeMap<String, f64> {
+    let config = harness::config("http://127.0.0.1:9/ru/api", &harness::one_account());
+    let store = Store::new(&config);
+    let answer = json!({ "status": "OK", "data": [row], "total": 1 }).to_string();
+    let page = wire::workers(&answer, RejectRateUnit::Ratio, &mut Anomalies::default()).unwrap();
+    let list = page.rows.into_iter().flatten().map(|(_, worker)| worker).collect();
+    let slot = store.targets.values().next().and_then(|slots| slots.workers.as_ref()).unwrap();
+    slot.record(Timestamp::UNIX_EPOCH, Duration::ZERO, Ok(Workers { list, reported: None, pages: 1 }));
+    let now = Moment { wall: NOW.parse().unwrap(), monotonic: Instant::now() };
+    let text = render(View::known(&config, &store, &Scope::All, now), Format::Classic).unwrap();
+    let mut series = series(&parser::parse(&text, Format::Classic).unwrap());
+    series.retain(|name, _| name.starts_with("btcpool_worker_"));
+    series
+}
+
+/// One field after the other is taken from a good row: what leaves with it is what is made of it, with the number that
+/// the pool told. So nothing here has to be said of a field that is added.
+#[tokio::test]
+async fn each_field_of_a_worker_reaches_the_exposition_by_itself() {
+    let row = harness::good_worker().await;
+    let all = of_worker(&row);
+    let mut seen = BTreeSet::new();
+    for (field, value) in &row {
+        if ["worker_id", "worker_name"].contains(&field.as_str()) {
+            continue;
+        }
+        let mut row = row.clone();
+        row[field] = Value::Null;
+        let left = of_worker(&row);
+        row.remove(field);
+        assert_eq!(of_worker(&row), left, "{field} is left out");
+        let gone: BTreeMap<_, _> = all.iter().filter(|(series, _)| !left.contains_key(*series)).collect();
+        let families: BTreeSet<_> = gone.keys().filter_map(|series| series.split('{').next()).collect();
+        assert_eq!(families.len(), 1, "{field} is a matter of one family: {gone:?}");
+        assert!(left.iter().all(|(series, value)| all.get(series) == Some(value)), "{field} changes others: {left:?}");
+        // No two figures of the row are the same, so this one is not another's.
+        let number = value.as_str().and_then(|text| text.parse::<f64>().ok());
+        assert!(
+            number.is_none_or(|number| gone.values().all(|shown| **shown == number)),
+            "{field} is {value}: {gone:?}"
+        );
+        seen.extend(gone.into_keys().cloned());
+    }
+    assert!(all.keys().eq(&seen), "of no field: {all:?}");
+    // The row has all that is read, so that the above is about all of it.
+    let missing: Vec<_> = harness::worker_figures().filter(|field| !row.contains_key(*field)).collect();
+    assert_eq!(missing, [] as [&str; 0], "the simulated pool does not serve it");
 }
 
 #[test]

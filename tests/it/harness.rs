@@ -9,14 +9,19 @@ use std::{
 
 use btcpool_exporter::{
     Exporter, RunError,
+    client::wire,
     clock::Clock,
     collector::Format,
     config::{Config, ConfigError, Overrides},
+    demo::{Farm, SimulatedPool},
+    model::Endpoint,
     reload::{ReloadError, Reloader},
     server::Web,
 };
+use serde_json::{Map, Value};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 use wiremock::{
     Mock, MockServer, Request, Respond, ResponseTemplate,
     matchers::{header, method, path, query_param},
@@ -80,6 +85,30 @@ pub const ENDPOINTS: [&str; 5] = ["main_stat", "summary_data", "profit_history",
 pub fn sample(endpoint: &str) -> String {
     let file = format!("{}/tests/fixtures/api/{endpoint}.json", env!("CARGO_MANIFEST_DIR"));
     std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+/// The fields of a worker's row that are read, but for those that say who it is.
+pub fn worker_figures() -> impl Iterator<Item = &'static str> {
+    wire::fields(Endpoint::Workers).filter(|name| !["worker_id", "worker_name", "total"].contains(name))
+}
+
+/// A worker's row as the simulated pool has it, whatever the fields: its figures are not zero, and no two are the same.
+pub async fn good_worker() -> Map<String, Value> {
+    let clock = Clock::simulated("2026-05-05T04:00:00Z".parse().unwrap(), 0.0);
+    let farm = Farm::of(1, clock.now(), [("farm".to_owned(), KEY.to_owned(), 50)]);
+    let request = axum::http::Request::get("/ru/api?method=workers&currency=BTC").header("x-api-key", KEY);
+    let request = request.body(axum::body::Body::empty()).unwrap();
+    let Ok(response) = SimulatedPool::of(farm, clock).router().oneshot(request).await;
+    let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    let answer: Value = serde_json::from_slice(&body).unwrap();
+    let mut rows = answer["data"].as_array().unwrap().iter().map(|row| row.as_object().unwrap());
+    let telling = |row: &&Map<String, Value>| {
+        let values = row.values().map(|value| value.as_str().unwrap());
+        let mut numbers: Vec<f64> = values.filter_map(|text| text.parse().ok()).collect();
+        numbers.sort_by(f64::total_cmp);
+        !numbers.contains(&0.0) && numbers.windows(2).all(|pair| pair[0] != pair[1])
+    };
+    rows.find(telling).unwrap().clone()
 }
 
 /// A parameter of a request.

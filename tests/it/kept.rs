@@ -3,21 +3,23 @@
 //! `STORES=10000 cargo test --test it kept` tries so many random stores; without it, it tries sixty.
 
 use std::{
+    fmt::Write as _,
     io::Read as _,
     time::{Duration, Instant},
 };
 
 use btcpool_exporter::{
+    client::wire::{self, Anomalies},
     collector::{
         Format, Moment, Own, Scope, View,
         kept::{Encoding, Rendition},
         render,
     },
-    config::Config,
+    config::{Config, RejectRateUnit},
     history::{Income, IncomeDay, Payment, Payments, PayoutAddress},
     model::{
         CoinStats, Coins, Currency, Endpoint, Hashrate, HashrateWindows, Id, Ratio, Reason, Summary, UnixSeconds,
-        Worker, Workers,
+        Workers,
     },
     store::{Failure, Slot, Store},
     telemetry::Telemetry,
@@ -72,18 +74,37 @@ fn summary(random: &mut Rng) -> Summary {
     }
 }
 
+/// What the pool could tell in some field of a worker: no number is good for all of them, and each is for some.
+fn told(random: &mut Rng) -> String {
+    match random.u8(..8) {
+        0 => "0".to_owned(),
+        1 => "1".to_owned(),
+        2 | 3 => random.f64().to_string(),
+        4 | 5 => random.u32(..).to_string(),
+        6 => format!("{:e}", number(random)),
+        _ => String::new(),
+    }
+}
+
+/// Through the pool's own form, so that there are figures in every field that is read.
 fn workers(random: &mut Rng) -> Workers {
     // Now and then so many that they are a group by themselves.
     let most = if random.u8(..20) == 0 { 400 } else { 6 };
-    let list = (0..random.usize(..most)).map(|number_of| Worker {
-        id: Id::new(&(1000 + number_of).to_string()).unwrap(),
-        name: text(random).into(),
-        hashrate: windows(random),
-        reject_ratio: perhaps(random, |random| Ratio::new(random.f64())),
-        last_active: perhaps(random, |random| Some(UnixSeconds(random.i64(-10..4_000_000_000)))),
-        active: perhaps(random, |random| Some(random.bool())),
-    });
-    Workers { list: list.collect(), reported: perhaps(random, |random| Some(random.u64(..))), pages: 1 }
+    let mut answer = "{\"status\":\"OK\",\"data\":[".to_owned();
+    for number_of in 0..random.usize(..most) {
+        let comma = if number_of == 0 { "" } else { "," };
+        write!(answer, "{comma}{{\"worker_id\":\"{}\"", 1000 + number_of).unwrap();
+        for field in harness::worker_figures() {
+            write!(answer, ",\"{field}\":\"{}\"", told(random)).unwrap();
+        }
+        answer.push('}');
+    }
+    answer.push_str("]}");
+    let page = wire::workers(&answer, RejectRateUnit::Ratio, &mut Anomalies::default()).unwrap();
+    let mut list: Vec<_> = page.rows.into_iter().flatten().map(|(_, worker)| worker).collect();
+    // As no pool could tell them: what would make a line break is taken out of those.
+    list.iter_mut().for_each(|worker| worker.name = text(random).into());
+    Workers { list, reported: perhaps(random, |random| Some(random.u64(..))), pages: 1 }
 }
 
 fn income(random: &mut Rng) -> Income {

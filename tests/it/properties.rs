@@ -1,14 +1,17 @@
 //! Whatever an answer holds, nothing panics and the exposition parses; whatever a miner calls a machine, the name comes
 //! through.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use btcpool_exporter::{
     client::wire::{self, Anomalies},
     collector::{Format, Moment, Scope, View, render},
     config::RejectRateUnit,
     history::{Income, Payments},
-    model::{Coins, Endpoint, HashrateWindows, Id, Worker, Workers},
+    model::{Coins, Endpoint, Id, Worker, Workers},
     store::Store,
     telemetry::Telemetry,
 };
@@ -116,33 +119,9 @@ fn list() -> impl Strategy<Value = String> {
 
 /// JSON of any shape, but with the API's own names, so that it gets somewhere.
 fn json() -> impl Strategy<Value = String> {
-    let name = prop::sample::select(vec![
-        "status",
-        "data",
-        "total",
-        "BTC",
-        "LTC",
-        "miners",
-        "fee",
-        "poolHs",
-        "networkDiff",
-        "active_workers",
-        "balance",
-        "hashrate_1hour",
-        "date",
-        "pps_profit",
-        "total_profit",
-        "payment_id",
-        "amount",
-        "created_time",
-        "address",
-        "worker_id",
-        "worker_name",
-        "reject_rate",
-        "last_active",
-        "worker_status",
-        "other",
-    ]);
+    let names: BTreeSet<_> =
+        Endpoint::ALL.into_iter().flat_map(wire::fields).chain(["status", "data", "other"]).collect();
+    let name = prop::sample::select(names.into_iter().collect::<Vec<_>>());
     let scalar = prop_oneof![
         Just("null".to_owned()),
         Just("true".to_owned()),
@@ -203,14 +182,7 @@ proptest! {
     #[test]
     fn any_name_comes_through(name in any::<String>()) {
         let printable = wire::printable(&name);
-        let worker = Worker {
-            id: Id::new("1").unwrap(),
-            name: printable.clone(),
-            hashrate: HashrateWindows::default(),
-            reject_ratio: None,
-            last_active: None,
-            active: Some(true),
-        };
+        let worker = Worker { active: Some(true), ..Worker::new(Id::new("1").unwrap(), printable.clone()) };
         let families = render_and_parse(|store| {
             let slot = store.targets.values().next().and_then(|slots| slots.workers.as_ref()).unwrap();
             slot.record(Timestamp::UNIX_EPOCH, Duration::ZERO, Ok(Workers { list: vec![worker], reported: None, pages: 1 }));

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, OnceLock, PoisonError},
 };
 
 use btcpool_exporter::clock::Clock;
@@ -32,13 +32,21 @@ pub struct Churn {
     began: i64,
     accounts: Vec<(String, usize)>,
     frozen: Mutex<Option<i64>>,
+    /// A row as the simulated pool has it, with every field that there is.
+    sample: OnceLock<Value>,
 }
 
 impl Churn {
     /// Accounts by name and number of places.
     pub fn new(clock: Clock, accounts: impl IntoIterator<Item = (String, usize)>) -> Self {
         let began = clock.now().as_second();
-        Self { clock, began, accounts: accounts.into_iter().collect(), frozen: Mutex::default() }
+        Self {
+            clock,
+            began,
+            accounts: accounts.into_iter().collect(),
+            frozen: Mutex::default(),
+            sample: OnceLock::new(),
+        }
     }
 
     /// Nobody comes or goes from now on.
@@ -86,7 +94,9 @@ impl Churn {
         let offset = offset.unwrap_or(0);
         let list = self.list(account);
         let now = self.now();
-        let rows: Vec<_> = list.iter().skip(offset).take(limit).map(|(id, name)| row(*id, name, now)).collect();
+        // The first that is asked for is the beginning of a list, where somebody always is.
+        let sample = self.sample.get_or_init(|| good.json()["data"][0].clone());
+        let rows: Vec<_> = list.iter().skip(offset).take(limit).map(|(id, name)| row(sample, *id, name, now)).collect();
         let count = rows.len();
         let body = json!({
             "status": "OK", "data": rows, "count": count, "offset": offset, "limit": limit, "total": list.len(),
@@ -114,16 +124,20 @@ fn worker(account: usize, place: usize, elapsed: i64) -> Option<(u64, String)> {
     }
 }
 
-fn row(id: u64, name: &str, now: i64) -> Value {
+/// A row with the figures of another, but for those that one would look at.
+fn row(sample: &Value, id: u64, name: &str, now: i64) -> Value {
     let hashrate = (100 + id % 41) * 1_000_000_000_000;
-    json!({
-        "hashrate_10min": hashrate.to_string(),
-        "hashrate_1hour": (hashrate - 1_000_000).to_string(),
-        "hashrate_24hour": (hashrate - 2_000_000).to_string(),
-        "last_active": (now - now.rem_euclid(300)).to_string(),
-        "reject_rate": "0.00120000",
-        "worker_id": id.to_string(),
-        "worker_name": name,
-        "worker_status": "1",
-    })
+    let mut row = sample.clone();
+    for (field, value) in [
+        ("hashrate_10min", hashrate.to_string()),
+        ("hashrate_1hour", (hashrate - 1_000_000).to_string()),
+        ("hashrate_24hour", (hashrate - 2_000_000).to_string()),
+        ("last_active", (now - now.rem_euclid(300)).to_string()),
+        ("worker_id", id.to_string()),
+        ("worker_name", name.to_owned()),
+        ("worker_status", "1".to_owned()),
+    ] {
+        row[field] = value.into();
+    }
+    row
 }

@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use btcpool_exporter::collector::CATALOGUE;
+
 use crate::{
     churn::Shown,
     parser::{self, Family, Format, Sample},
@@ -15,12 +17,10 @@ use crate::{
 const EVERY: Duration = Duration::from_secs(1);
 
 /// The families of each worker, and how many series it has in each.
-const OF_WORKERS: [(&str, usize); 4] = [
-    ("btcpool_worker_hashrate_hashes_per_second", 3),
-    ("btcpool_worker_reject_ratio", 1),
-    ("btcpool_worker_last_active_timestamp_seconds", 1),
-    ("btcpool_worker_active", 1),
-];
+fn of_workers() -> impl Iterator<Item = (&'static str, usize)> {
+    let families = CATALOGUE.iter().filter(|family| family.name.starts_with("btcpool_worker_"));
+    families.map(|family| (family.name, if family.labels.contains(&"window") { 3 } else { 1 }))
+}
 
 /// An exposition.
 pub struct Scrape {
@@ -81,7 +81,7 @@ impl Scrape {
         if up.len() != 1 + crate::SLOTS * accounts || !errors.is_empty() {
             return Err(format!("{} slots are up; {errors:?}", up.len()));
         }
-        for (family, series) in OF_WORKERS {
+        for (family, series) in of_workers() {
             let mut shown: BTreeMap<Shown, usize> = BTreeMap::new();
             for sample in self.samples(family) {
                 let id = label(sample, "worker_id").parse().map_err(|_| sample.series())?;
