@@ -258,8 +258,10 @@ pub async fn health(flags: &Flags, url: Option<Url>) -> Result<(), Failure> {
             (Url::parse(&url).map_err(error)?, Whose::Own)
         }
     };
-    let asked = url.clone();
-    client::health::ask(url, whose).await.map_err(|error| Failure::Running(format!("{asked}: {error}")))?;
+    let mut shown = url.clone();
+    // Both fail only where there is no host, and then there is neither of the two.
+    let _ = (shown.set_username(""), shown.set_password(None));
+    client::health::ask(url, whose).await.map_err(|error| Failure::Running(format!("{shown}: {error}")))?;
     print("healthy\n")
 }
 

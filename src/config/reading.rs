@@ -20,7 +20,7 @@ use url::Url;
 use super::{
     Account, Api, ApiKey, Cadence, Config, ConfigError, DEFAULTS, Log, LogFormat, LogLevel, Overrides, Polling,
     RejectRateUnit, Shard, Web,
-    source::{KeyPath, Layer, shown_key},
+    source::{KeyPath, Layer, may_be_key, shown_key, shown_path},
     sources::Sources,
     units,
 };
@@ -84,10 +84,13 @@ fn one_key_each(layers: &mut [Layer]) -> Result<(), ConfigError> {
             }
         }
         if let Some(name) = both {
-            let path = ["accounts".to_owned(), name.clone(), "api_key".to_owned()];
+            let path = ["accounts".to_owned(), name, "api_key".to_owned()];
             // A variable that holds the whole account is the place of the account only.
             let place = (0..=path.len()).rev().find_map(|length| layer.place(&path[..length]));
-            let message = format!("accounts.{name} has both api_key and api_key_file; leave one of the two");
+            let message = format!(
+                "{} has both api_key and api_key_file; leave one of the two",
+                shown_path(&path[..path.len() - 1])
+            );
             return Err(ConfigError::new(place.unwrap_or("configuration"), message));
         }
     }
@@ -299,14 +302,14 @@ impl<'a> Reader<'a> {
     /// What is wrong with a key, at its place.
     pub(crate) fn error(&self, path: &[&str], message: impl fmt::Display) -> ConfigError {
         let owned: KeyPath = path.iter().map(|&key| key.to_owned()).collect();
-        ConfigError::new(&self.place(&owned), format!("{}: {message}", path.join(".")))
+        ConfigError::new(&self.place(&owned), format!("{}: {message}", shown_path(path)))
     }
 
     /// As [`Reader::error`], for a last key that may have to be shown as something else.
     pub(crate) fn error_as(&self, path: &[&str], last: &str, message: impl fmt::Display) -> ConfigError {
         let owned: KeyPath = path.iter().map(|&key| key.to_owned()).collect();
-        let shown = [&path[..path.len().saturating_sub(1)], &[last]].concat().join(".");
-        ConfigError::new(&self.place(&owned), format!("{shown}: {message}"))
+        let shown = [&path[..path.len().saturating_sub(1)], &[last]].concat();
+        ConfigError::new(&self.place(&owned), format!("{}: {message}", shown_path(&shown)))
     }
 
     /// Says what figment found, without the value that it found: that might be a key.
@@ -321,7 +324,7 @@ impl<'a> Reader<'a> {
                 let message = unknown_key(key, expected);
                 path.pop();
                 path.push(shown_key(key).to_owned());
-                return ConfigError::new(&place, format!("{}: {message}", path.join(".")));
+                return ConfigError::new(&place, format!("{}: {message}", shown_path(&path)));
             }
             Kind::MissingField(key) => {
                 path.push(key.clone().into_owned());
@@ -339,7 +342,7 @@ impl<'a> Reader<'a> {
             Kind::DuplicateField(key) => format!("{key} is set twice"),
             _ => "is not of the expected form".to_owned(),
         };
-        ConfigError::new(&self.place(&path), format!("{}: {message}", path.join(".")))
+        ConfigError::new(&self.place(&path), format!("{}: {message}", shown_path(&path)))
     }
 
     /// Parses one text, or says what was expected of it.
@@ -350,7 +353,11 @@ impl<'a> Reader<'a> {
         expected: &str,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Result<T, ConfigError> {
-        parse(text.trim()).ok_or_else(|| self.error(path, format!("{text:?} is not {expected}")))
+        parse(text.trim()).ok_or_else(|| {
+            let secret = path.first() == Some(&"accounts") && may_be_key(text, 4);
+            let shown = if secret { "the value (not shown: it may be a key)".to_owned() } else { format!("{text:?}") };
+            self.error(path, format!("{shown} is not {expected}"))
+        })
     }
 
     fn integer(&self, path: &[&str], text: &str, least: usize, most: usize) -> Result<usize, ConfigError> {

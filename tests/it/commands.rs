@@ -757,7 +757,11 @@ fn health_finds_a_running_exporter() {
     // What is asked for is there, and it is not a health check.
     let url = format!("http://127.0.0.1:{port}/no/such/page");
     let expected = format!("btcpool-exporter: {url}: it answered HTTP 404\n");
-    assert_eq!(run(program(&["health", "--url", &url])), (Some(1), String::new(), expected));
+    assert_eq!(run(program(&["health", "--url", &url])), (Some(1), String::new(), expected.clone()));
+
+    // Nor are the credentials that it is asked with anybody else's business.
+    let with_password = url.replace("http://", "http://user:pass%20word@");
+    assert_eq!(run(program(&["health", "--url", &with_password])).2, expected);
 
     exporter.signal("INT");
     let (code, took) = exporter.end();

@@ -19,6 +19,9 @@ use tempfile::TempDir;
 /// A key that is nowhere to be seen.
 const CANARY: &str = "0a1b2c-CANARY-c6d7e8";
 
+/// The same, with as many digits as keys have where a name might be meant.
+const CANARY_OF_DIGITS: &str = "0a1b2c-CANARY-3d4e5f-c6d7e8";
+
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/config")
 }
@@ -706,6 +709,36 @@ fn a_key_file_that_others_can_read_is_warned_of() {
     }
 }
 
+#[test]
+fn what_looks_like_a_key_is_not_quoted_and_what_does_not_is() {
+    let key = "0a1b2c-3d4e5f-607182-93a4b5-c6d7e8";
+    let hidden = "the value (not shown: it may be a key)";
+    for (text, expected) in [
+        (
+            format!("farm: {{ api_key: k, currencies: [{key}] }}"),
+            format!("accounts.farm.currencies: {hidden} is not a currency of the pool: BTC, BCH or LTC"),
+        ),
+        (
+            format!("farm: {{ api_key: k, workers: {{ max: {key} }} }}"),
+            format!("accounts.farm.workers.max: {hidden} is not a whole number from 1 to 10000000"),
+        ),
+        (
+            "farm: { api_key: k, currencies: [a-currency-of-no-pool-1] }".to_owned(),
+            "accounts.farm.currencies: \"a-currency-of-no-pool-1\" is not a currency of the pool: BTC, BCH or LTC"
+                .to_owned(),
+        ),
+        (format!("{key}: {{}}"), "accounts.(not shown): has no key; set api_key_file (or api_key)".to_owned()),
+        (
+            "Ekibastuz-container-0123: {}".to_owned(),
+            "accounts.Ekibastuz-container-0123: has no key; set api_key_file (or api_key)".to_owned(),
+        ),
+    ] {
+        let error = yaml(&format!("accounts:\n  {text}\n")).unwrap_err().to_string();
+        let (_, message) = error.split_once(": ").unwrap();
+        assert_eq!(message, expected);
+    }
+}
+
 /// Ways to get a key into the wrong place.
 #[test]
 fn nothing_that_holds_a_key_prints_it() {
@@ -764,6 +797,26 @@ fn no_error_shows_a_key() {
         "accounts: { farm: { workers: CANARY } }",
         "accounts: { farm: { labels: CANARY } }",
         "accounts: { farm: { expected_hashrate: CANARY } }",
+        // Where a currency, a hashrate, a number or a truth belongs.
+        "accounts: { farm: { api_key: k, currencies: [CANARY] } }",
+        "accounts: { farm: { api_key: k, currencies: CANARY } }",
+        "accounts: { farm: { api_key: k, currencies: [\"BTC CANARY\"] } }",
+        "accounts: { farm: { api_key: k, expected_hashrate: { BTC: CANARY } } }",
+        "accounts: { farm: { api_key: k, expected_hashrate: { CANARY: 1 TH/s } } }",
+        "accounts: { farm: { api_key: k, labels: { CANARY: x } } }",
+        "accounts: { farm: { api_key: k, labels: { CANARY: [x] } } }",
+        "accounts: { farm: { api_key: k, workers: { max: CANARY } } }",
+        "accounts: { farm: { api_key: k, workers: { enabled: CANARY } } }",
+        // Where an account's name belongs.
+        "accounts: { DIGITS: { currencies: [BTC] } }",
+        "accounts: { DIGITS: { api_key: a b } }",
+        "accounts: { DIGITS: { api_kye: x } }",
+        "accounts: { DIGITS: { api_key: k, api_key_file: k } }",
+        "accounts: { DIGITS: { api_key: k, currencies: [DOGE] } }",
+        "accounts: { DIGITS: { api_key_file: /no/such/file } }",
+        "accounts:\n  DIGITS:\n",
+        "accounts:\n  DIGITS: x\n",
+        "accounts:\n  DIGITS: [x]\n",
         "api: { base_url: \"https://CANARY@btcpool.kz/ru/api\" }",
         "api: { base_url: \"https://btcpool.kz/ru/api?api_key=CANARY\" }",
         "api: { base_url: \"http://CANARY:80:80/\" }",
@@ -774,7 +827,7 @@ fn no_error_shows_a_key() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("config.yml");
     for text in files {
-        let text = text.replace("CANARY", CANARY);
+        let text = text.replace("CANARY", CANARY).replace("DIGITS", CANARY_OF_DIGITS);
         fs::write(&file, &text).unwrap();
         let Err(error) = load(Some(&file), &[]) else { panic!("this was accepted:\n{text}") };
         assert!(!format!("{error} {error:?}").contains("CANARY"), "{error}\n{text}");
@@ -807,6 +860,17 @@ fn no_error_shows_a_key() {
             let mut parts = key.as_bytes().windows(6).map(|part| std::str::from_utf8(part).unwrap());
             assert!(parts.all(|part| !shown.contains(part)), "{error}\n{name}={value}");
         }
+    }
+    for (name, value) in [
+        ("BTCPOOL__ACCOUNTS__DIGITS__CURRENCIES", "BTC"),
+        ("BTCPOOL__ACCOUNTS__DIGITS", "x"),
+        ("BTCPOOL__ACCOUNTS__DIGITS____", "x"),
+        ("BTCPOOL__ACCOUNTS__FARM__CURRENCIES", CANARY),
+        ("BTCPOOL__DIGITS", "x"),
+    ] {
+        let name = name.replace("DIGITS", CANARY_OF_DIGITS);
+        let error = environment_error(&[("BTCPOOL__ACCOUNTS__FARM__API_KEY", "k"), (&name, value)]);
+        assert!(!error.contains("CANARY") && !error.contains("canary"), "{error}\n{name}={value}");
     }
     // What stands in a key file is shown as little as what stands in the configuration.
     for content in ["CANARY CANARY", "CANARY\nCANARY", "CANARY\u{e9}"] {
