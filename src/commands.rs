@@ -3,6 +3,7 @@
 mod backfill;
 
 use std::{
+    collections::BTreeSet,
     env,
     io::{self, Write as _},
     net::IpAddr,
@@ -28,7 +29,10 @@ use crate::{
     client::{self, health::Whose},
     clock::Clock,
     collector::{self, Format, Moment, Scope, View},
-    config::{self, Config, ConfigError, ListenAddress, LogFormat, LogLevel, sources::Sources},
+    config::{
+        self, Config, ConfigError, ListenAddress, LogFormat, LogLevel, Polling, RejectRateUnit, duration_text,
+        sources::Sources,
+    },
     demand::Demand,
     demo::SimulatedPool,
     notify::Manager,
@@ -175,9 +179,9 @@ pub async fn once(flags: &Flags) -> Result<(), Failure> {
 pub async fn check(flags: &Flags, probe: bool) -> Result<(), Failure> {
     let config = load(flags)?;
     let web = load_web(&config)?;
-    start_log(&config);
-    warn_of(&web);
-    print(&summary(flags, &config))?;
+    // What is unwise is part of what is printed.
+    start_log_to(&config, io::stderr);
+    print(&summary(flags, &config, &web.terms(), &environment()?))?;
     if !probe {
         return Ok(());
     }
@@ -196,22 +200,47 @@ pub async fn check(flags: &Flags, probe: bool) -> Result<(), Failure> {
     if failed == 0 { Ok(()) } else { Err(Failure::Running(format!("{failed} of the accounts' currencies failed"))) }
 }
 
-/// What a configuration means, for people.
-fn summary(flags: &Flags, config: &Config) -> String {
+/// What a configuration means, for people: fit to be shown to others, as nothing of it is secret.
+fn summary(flags: &Flags, config: &Config, terms: &server::Terms, environment: &[(String, String)]) -> String {
     let file = flags.config_file.as_ref().map_or_else(|| "none".to_owned(), |path| path.display().to_string());
     let api = &config.api;
     let mut lines = vec![
-        format!("The configuration is valid (file: {file})."),
-        format!("pool        {}", api.base_url),
         format!(
-            "live        every {:?}, shown for {:?}",
-            config.polling.live.interval, config.polling.live.stale_after
+            "btcpool-exporter {} (revision {}, {} {})",
+            env!("CARGO_PKG_VERSION"),
+            env!("BTCPOOL_EXPORTER_REVISION"),
+            env::consts::OS,
+            env::consts::ARCH,
         ),
-        format!(
-            "history     every {:?}, shown for {:?}; the pool's day begins at UTC{}",
-            config.polling.history.interval, config.polling.history.stale_after, api.day_utc_offset
-        ),
+        format!("The configuration is valid (file: {file})"),
     ];
+    let variables =
+        environment.iter().map(|(name, _)| name).filter(|name| name.starts_with(config::source::ENV_PREFIX));
+    let variables: BTreeSet<_> = variables.map(|name| config::source::shown_variable(name)).collect();
+    if !variables.is_empty() {
+        lines.push(format!("environment {}", variables.into_iter().collect::<Vec<_>>().join(", ")));
+    }
+    let unit = match api.reject_rate_unit {
+        RejectRateUnit::Ratio => "ratio",
+        RejectRateUnit::Percent => "percent",
+    };
+    let Polling { live, history } = config.polling;
+    lines.extend([
+        format!(
+            "pool        {}; timeout {}, {} requests at a time, {} rows a page, reject_rate in {unit}",
+            api.base_url,
+            duration_text(api.timeout),
+            api.concurrency,
+            api.page_size,
+        ),
+        format!("live        every {}, shown for {}", duration_text(live.interval), duration_text(live.stale_after)),
+        format!(
+            "history     every {}, shown for {}; the pool's day begins at UTC{}",
+            duration_text(history.interval),
+            duration_text(history.stale_after),
+            api.day_utc_offset
+        ),
+    ]);
     let own: Vec<_> = config.own_accounts().collect();
     let shard = if config.shard.count > 1 {
         format!(" of {} (shard {} of {})", config.accounts.len(), config.shard.index, config.shard.count)
@@ -235,8 +264,47 @@ fn summary(flags: &Flags, config: &Config) -> String {
         "requests    at least {} each live interval and {} each history interval: {:.2} a second, of {} allowed",
         demand.live, demand.history, demand.per_second, api.requests_per_second
     ));
-    lines.extend(demand.complaint(config).map(|complaint| format!("warning     {complaint}")));
+    lines.extend(serving(config, terms));
+    let warnings = [&config.warnings[..], &terms.warnings].concat().into_iter().chain(demand.complaint(config));
+    lines.extend(warnings.map(|warning| format!("warning     {warning}")));
     lines.join("\n") + "\n"
+}
+
+/// The serving side, and the log.
+fn serving(config: &Config, terms: &server::Terms) -> [String; 3] {
+    let web = &config.web;
+    let addresses = if web.systemd_socket {
+        "sockets of systemd".to_owned()
+    } else {
+        web.listen_addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    };
+    let requests = match web.max_requests {
+        0 => "any number of requests".to_owned(),
+        most => format!("at most {most} requests"),
+    };
+    let lifecycle = if web.enable_lifecycle { "on" } else { "off" };
+    let level = match config.log.level {
+        LogLevel::Debug => "debug",
+        LogLevel::Info => "info",
+        LogLevel::Warn => "warn",
+        LogLevel::Error => "error",
+    };
+    let format = match config.log.format {
+        LogFormat::Logfmt => "logfmt",
+        LogFormat::Json => "json",
+    };
+    let web_config = match &web.config_file {
+        None => "none: plain HTTP, for everybody".to_owned(),
+        Some(file) => format!("{}, {} TLS", file.display(), if terms.tls.is_some() { "with" } else { "without" }),
+    };
+    [
+        format!(
+            "web         {addresses}; metrics at {}, {requests} at a time, POST /-/reload is {lifecycle}",
+            web.telemetry_path
+        ),
+        format!("web config  {web_config}"),
+        format!("log         {level}, {format}"),
+    ]
 }
 
 /// Asks a running exporter whether it is healthy.
@@ -399,13 +467,20 @@ pub async fn unless_stopped(command: impl Future<Output = Result<(), Failure>>) 
     }
 }
 
-/// Starts the log, on standard error, with what is unwise in the configuration. Libraries are heard from warnings on
-/// only.
+/// Starts the log, on standard error, with what is unwise in the configuration.
 fn start_log(config: &Config) {
     start_log_to(config, io::stderr);
+    warn_of_config(config);
 }
 
-/// The same, written elsewhere.
+/// Says what is unwise in the configuration.
+fn warn_of_config(config: &Config) {
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+}
+
+/// Starts the log. Libraries are heard from warnings on only.
 fn start_log_to(config: &Config, writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static) {
     let level = match config.log.level {
         LogLevel::Debug => tracing::Level::DEBUG,
@@ -427,9 +502,6 @@ fn start_log_to(config: &Config, writer: impl for<'a> MakeWriter<'a> + Send + Sy
             registry.with(layer.with_writer(writer).with_filter(filter)).try_init()
         }
     };
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
-    }
 }
 
 /// Writes to standard output.

@@ -14,7 +14,7 @@ use jiff::civil::Date;
 use tempfile::TempPath;
 
 use self::progress::Progress;
-use super::{Failure, load, start_log_to};
+use super::{Failure, load, start_log_to, warn_of_config};
 use crate::{
     Exporter,
     backfill::{Backfill, Terms, Totals},
@@ -44,6 +44,7 @@ pub async fn backfill(flags: &cli::Flags, wanted: &cli::Backfilling) -> Result<(
     let mut backfill = Backfill::new(terms.clone(), &output.directory()).map_err(|error| output.refuse(&error))?;
     let mut progress = Progress::begin(targets.len());
     start_log_to(&config, progress.log());
+    warn_of_config(&config);
     let exporter = Exporter::new(config, clock).map_err(Failure::running)?;
     let requests = || exporter.telemetry.snapshot().requests.values().sum::<u64>();
     for (target, account) in targets {

@@ -196,35 +196,83 @@ fn check_tells_what_will_be_polled() {
     let folder = TempDir::new().unwrap();
     let file = write(&folder, "config.yml", SMALL);
     let expected = format!(
-        "The configuration is valid (file: {file}).
-pool        https://btcpool.kz/ru/api
-live        every 60s, shown for 300s
-history     every 900s, shown for 7200s; the pool's day begins at UTC+08
+        "{}The configuration is valid (file: {file})
+pool        https://btcpool.kz/ru/api; timeout 15s, 4 requests at a time, 100 rows a page, reject_rate in ratio
+live        every 1m, shown for 5m
+history     every 15m, shown for 2h; the pool's day begins at UTC+08
 accounts    2
   farm_a: BTC, LTC; at most 20000 workers
     BTC expected at 12.0 PH/s
   farm_b: BTC; no workers
 requests    at least 6 each live interval and 6 each history interval: 0.11 a second, of 5 allowed
-"
+web         :10058; metrics at /metrics, at most 40 requests at a time, POST /-/reload is off
+web config  none: plain HTTP, for everybody
+log         info, logfmt
+",
+        program_line()
     );
-    assert_eq!(run(program(&["check", "--config.file", &file])), (Some(0), expected.clone(), String::new()));
-    // Flags may stand before the command, too, and on both sides of it.
     assert_eq!(run(program(&["--config.file", &file, "check"])), (Some(0), expected.clone(), String::new()));
+    // Flags may stand before the command, behind it, and on both sides of it.
+    assert_eq!(run(program(&["check", "--config.file", &file])), (Some(0), expected.clone(), String::new()));
     let split = ["--log.level=error", "check", "--config.file", &file];
-    assert_eq!(run(program(&split)), (Some(0), expected, String::new()));
+    let quieter = expected.replace("log         info", "log         error");
+    assert_eq!(run(program(&split)), (Some(0), quieter, String::new()));
 }
 
 #[test]
 fn check_without_a_configuration() {
     let expected = "\
-The configuration is valid (file: none).
-pool        https://btcpool.kz/ru/api
-live        every 60s, shown for 300s
-history     every 900s, shown for 7200s; the pool's day begins at UTC+08
+The configuration is valid (file: none)
+pool        https://btcpool.kz/ru/api; timeout 15s, 4 requests at a time, 100 rows a page, reject_rate in ratio
+live        every 1m, shown for 5m
+history     every 15m, shown for 2h; the pool's day begins at UTC+08
 accounts    0
 requests    at least 1 each live interval and 0 each history interval: 0.02 a second, of 5 allowed
+web         :10058; metrics at /metrics, at most 40 requests at a time, POST /-/reload is off
+web config  none: plain HTTP, for everybody
+log         info, logfmt
 ";
-    assert_eq!(run(program(&["check"])), (Some(0), expected.to_owned(), String::new()));
+    assert_eq!(run(program(&["check"])), (Some(0), program_line() + expected, String::new()));
+}
+
+/// The first line: what is asked for when something is reported.
+fn program_line() -> String {
+    let (code, output, _) = run(program(&["check"]));
+    let line = output.lines().next().unwrap_or_default().to_owned();
+    let begin = format!("btcpool-exporter {} (revision ", env!("CARGO_PKG_VERSION"));
+    let end = format!(", {} {})", std::env::consts::OS, std::env::consts::ARCH);
+    assert!(code == Some(0) && line.starts_with(&begin) && line.ends_with(&end), "{output}");
+    line + "\n"
+}
+
+/// Variables are named and not quoted; the serving side is told of with what differs from one system to another.
+#[test]
+fn check_tells_of_the_environment_and_of_the_serving_side() {
+    let folder = TempDir::new().unwrap();
+    let web = write(&folder, "web.yml", "tls_server_config: { prefer_server_cipher_suites: true }\n");
+    let environment = [
+        ("BTCPOOL__ACCOUNTS__FARM_A__API_KEY", KEY),
+        ("BTCPOOL__API__REJECT_RATE_UNIT", "percent"),
+        ("BTCPOOL__WEB__MAX_REQUESTS", "0"),
+        ("BTCPOOL_EXPORTER_PORT", "tcp://10.0.0.1:10058"),
+    ];
+    let flags = ["--web.config.file", &web, "--web.enable-lifecycle", "--log.format", "json", "--log.level", "warn"];
+    let listen = ["--web.listen-address", ":1", "--web.listen-address", "[::1]:2"];
+    let command = program(&[&["check"][..], &flags, &listen].concat());
+    let (code, output, errors) = run(with(command, &environment));
+    assert_eq!((code, errors.as_str()), (Some(0), ""), "{output}");
+    let warning = "there is neither cert_file nor key_file, so nothing is encrypted";
+    for line in [
+        "environment BTCPOOL__ACCOUNTS__FARM_A__API_KEY, BTCPOOL__API__REJECT_RATE_UNIT, BTCPOOL__WEB__MAX_REQUESTS",
+        "pool        https://btcpool.kz/ru/api; timeout 15s, 4 requests at a time, 100 rows a page, reject_rate in percent",
+        "web         :1, [::1]:2; metrics at /metrics, any number of requests at a time, POST /-/reload is on",
+        &format!("web config  {web}, without TLS"),
+        "log         warn, json",
+        &format!("warning     {web}:1:1: tls_server_config: {warning}"),
+    ] {
+        assert!(output.lines().any(|found| found == line), "{line}\n{output}");
+    }
+    assert!(!output.contains(&KEY[..6]), "{output}");
 }
 
 /// farm_b is in shard 0 of 2 and farm_a in shard 1 (see `config`).
@@ -238,18 +286,23 @@ fn check_tells_of_shards_and_of_what_is_unwise() {
         ("BTCPOOL__API__DAY_UTC_OFFSET", "-03:30"),
     ];
     let expected = format!(
-        "The configuration is valid (file: {file}).
-pool        https://btcpool.kz/ru/api
-live        every 60s, shown for 300s
-history     every 900s, shown for 7200s; the pool's day begins at UTC-03:30
+        "{}The configuration is valid (file: {file})
+environment BTCPOOL__API__DAY_UTC_OFFSET, BTCPOOL__API__REQUESTS_PER_SECOND, BTCPOOL__SHARD
+pool        https://btcpool.kz/ru/api; timeout 15s, 4 requests at a time, 100 rows a page, reject_rate in ratio
+live        every 1m, shown for 5m
+history     every 15m, shown for 2h; the pool's day begins at UTC-03:30
 accounts    1 of 2 (shard 0 of 2)
   farm_b: BTC; no workers
 requests    at least 2 each live interval and 2 each history interval: 0.04 a second, of 0.01 allowed
+web         :10058; metrics at /metrics, at most 40 requests at a time, POST /-/reload is off
+web config  none: plain HTTP, for everybody
+log         info, logfmt
 warning     polling needs 2 requests every 60s and 2 every 900s, 0.0 a second, but api.requests_per_second allows \
          0.01: data will be older than the interval. Set api.requests_per_second to 1, or polling.live.interval to 214s \
          (and polling.history.interval and the stale_after of both in proportion), or raise api.page_size, or poll fewer \
          accounts here (shard)
-"
+",
+        program_line()
     );
     let result = run(with(program(&["check", "--config.file", &file]), &shard));
     assert_eq!(result, (Some(0), expected, String::new()));
@@ -261,10 +314,17 @@ fn check_warns_of_a_key_file_that_others_can_read() {
     let folder = TempDir::new().unwrap();
     let file = write(&folder, "key", KEY);
     fs::set_permissions(Path::new(&file), fs::Permissions::from_mode(0o644)).unwrap();
-    let (code, _, log) = run(with(program(&["check"]), &[("BTCPOOL__ACCOUNTS__FARM__API_KEY_FILE", &file)]));
-    let (_, line) = log.split_once(" level=").unwrap();
+    let environment = [("BTCPOOL__ACCOUNTS__FARM__API_KEY_FILE", file.as_str())];
+    let (code, output, log) = run(with(program(&["check"]), &environment));
     let why = "can be read by group or others (mode 644); chmod 600 it";
-    assert_eq!((code, line), (Some(0), &*format!("warn message=\"accounts.farm.api_key_file: {file} {why}\"\n")));
+    let expected = format!("warning     accounts.farm.api_key_file: {file} {why}");
+    assert_eq!((code, last_line(&output), log.as_str()), (Some(0), &*expected, ""));
+    // Who polls says it in the log.
+    let base_url = format!("http://127.0.0.1:{}/", closed_port());
+    let environment = [environment[0], ("BTCPOOL__API__BASE_URL", &base_url)];
+    let (_, _, log) = run(with(program(&["once"]), &environment));
+    let (_, line) = log.lines().next().and_then(|line| line.split_once(" level=")).unwrap();
+    assert_eq!(line, format!("warn message=\"accounts.farm.api_key_file: {file} {why}\""));
 }
 
 fn accounts(folder: &TempDir, pool: &Pool, accounts: &str) -> String {
@@ -283,7 +343,7 @@ async fn check_probes_each_account_and_currency() {
     pool.responds_to("good", "summary_data", ResponseTemplate::new(200).set_body_string(sample("summary_data"))).await;
     pool.responds_to("bad", "summary_data", ResponseTemplate::new(403)).await;
     let (code, output, errors) = run_beside(program(&["check", "--probe", "--config.file", &file])).await;
-    let (_, probes) = output.split_once(" allowed\n").unwrap();
+    let (_, probes) = output.split_once("log         info, logfmt\n").unwrap();
     assert_eq!(
         probes,
         "farm_a BTC: ok\n\
