@@ -26,7 +26,7 @@ use url::Url;
 use crate::{
     budget::{Budget, Permit},
     clock::Clock,
-    config::{Api, ApiKey, RejectRateUnit},
+    config::{Api, ApiKey, RejectRateUnit, duration_text},
     history::{Income, Payments},
     model::{Endpoint, PoolStats, Reason, Summary, Target, Workers},
     telemetry::Telemetry,
@@ -54,7 +54,7 @@ const MESSAGE_CHARACTERS: usize = 200;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FetchError {
     /// No complete answer within `api.timeout`.
-    #[error("no complete answer within {0:?}; is the pool slow, or api.timeout too short?")]
+    #[error("no complete answer within {}; is the pool slow, or api.timeout too short?", duration_text(*.0))]
     Timeout(Duration),
     /// Refused, unreachable, reset, cut before the promised length, or no HTTP.
     #[error("the connection failed: {0}")]

@@ -297,10 +297,10 @@ requests    at least 2 each live interval and 2 each history interval: 0.04 a se
 web         :10058; metrics at /metrics, at most 40 requests at a time, POST /-/reload is off
 web config  none: plain HTTP, for everybody
 log         info, logfmt
-warning     polling needs 2 requests every 60s and 2 every 900s, 0.0 a second, but api.requests_per_second allows \
-         0.01: data will be older than the interval. Set api.requests_per_second to 1, or polling.live.interval to 214s \
-         (and polling.history.interval and the stale_after of both in proportion), or raise api.page_size, or poll fewer \
-         accounts here (shard)
+warning     polling needs 2 requests every 1m and 2 every 15m, 0.04 a second, but api.requests_per_second allows \
+         0.01, so that data will be older than the interval: set api.requests_per_second to 1, or lengthen \
+         polling.live.interval to 3m34s and the other durations of polling in proportion, or raise api.page_size, or \
+         divide the accounts (shard)
 ",
         program_line()
     );
