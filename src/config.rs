@@ -71,6 +71,11 @@ pub struct Api {
     pub day_utc_offset: Offset,
 }
 
+impl Api {
+    /// The most rows that a page may be asked to have.
+    pub const LARGEST_PAGE: usize = 10_000;
+}
+
 /// What the pool's `reject_rate` is told in: its documentation does not say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RejectRateUnit {

@@ -455,7 +455,7 @@ impl<'a> Reader<'a> {
                 rate_expected,
                 |text| text.parse().ok().filter(|&n: &f64| n > 0.0 && n <= 1000.0),
             )?,
-            page_size: self.integer(&["api", "page_size"], &raw.page_size, 1, 10_000)?,
+            page_size: self.integer(&["api", "page_size"], &raw.page_size, 1, Api::LARGEST_PAGE)?,
             max_response_bytes: self.read(
                 &["api", "max_response_bytes"],
                 &raw.max_response_bytes,
