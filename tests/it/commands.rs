@@ -60,9 +60,14 @@ fn last_line(text: &str) -> &str {
 
 #[test]
 fn version() {
-    for flag in ["--version", "-V"] {
-        let expected = format!("btcpool-exporter {}\n", env!("CARGO_PKG_VERSION"));
-        assert_eq!(run(program(&[flag])), (Some(0), expected, String::new()));
+    let line = format!("btcpool-exporter {}\n", env!("CARGO_PKG_VERSION"));
+    for command in [&[][..], &["check"]] {
+        assert_eq!(run(program(&[command, &["-V"]].concat())), (Some(0), line.clone(), String::new()));
+        let (code, output, errors) = run(program(&[command, &["--version"]].concat()));
+        assert_eq!((code, errors.as_str()), (Some(0), ""));
+        let rest: Vec<_> = output.strip_prefix(&line).expect("the first line is the same").lines().collect();
+        let [revision, compiler] = rest[..] else { panic!("{output}") };
+        assert!(revision.starts_with("revision ") && compiler.starts_with("rustc "), "{output}");
     }
 }
 
@@ -75,8 +80,11 @@ fn help_names_every_command_and_flag() {
         assert!(words.contains(word), "{word}\n{help}");
         let (code, of_command, _) = run(program(&[word, "--help"]));
         assert_eq!(code, Some(0));
-        // The flags of every command are flags of each.
+        // The flags of every command are flags of each, and its own stand above them.
         assert!(of_command.contains("--config.file <FILE>"), "{of_command}");
+        let headings: Vec<_> =
+            of_command.lines().filter(|line| !line.starts_with(' ') && line.ends_with(':')).collect();
+        assert_eq!(headings, ["Options:", "Configuration:", "Serving:", "Log:"], "{of_command}");
     }
     for flag in [
         "--config.file",
