@@ -20,11 +20,20 @@ use url::Url;
 use super::{
     Account, Api, ApiKey, Cadence, Config, ConfigError, DEFAULTS, Log, LogFormat, LogLevel, Overrides, Polling,
     RejectRateUnit, Shard, Web,
-    source::{KeyPath, Layer, may_be_key, shown_key, shown_path},
+    source::{ENV_PREFIX, KeyPath, Layer, may_be_key, shown_key, shown_path},
     sources::Sources,
     units,
 };
 use crate::model::{AccountName, Currency};
+
+/// The sections of the configuration.
+const SECTIONS: [&str; 7] = ["api", "polling", "accounts", "coins", "shard", "web", "log"];
+
+/// The sections of the web configuration, which is another file.
+const WEB_SECTIONS: [&str; 4] = ["tls_server_config", "http_server_config", "basic_auth_users", "rate_limit"];
+
+/// What is said of an account.
+const ACCOUNT_KEYS: [&str; 6] = ["api_key", "api_key_file", "currencies", "labels", "expected_hashrate", "workers"];
 
 /// The longest interval or staleness: beyond any use, and well within what the system's clock can add up.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
@@ -280,7 +289,9 @@ impl<'a> Reader<'a> {
     pub(crate) fn sections_are_mappings(&self) -> Result<(), ConfigError> {
         for (section, value) in self.layers.iter().flat_map(Layer::values) {
             match (section.as_str(), value) {
-                (_, Value::Array(..)) => return Err(self.error(&[section], "expected a mapping of keys, found a list")),
+                (section, Value::Array(..)) if SECTIONS.contains(&section) || WEB_SECTIONS.contains(&section) => {
+                    return Err(self.error(&[section], "expected a mapping of keys, found a list"));
+                }
                 ("polling" | "accounts" | "coins", Value::Dict(_, entries)) => {
                     for (entry, value) in entries {
                         let workers = value.find_ref("workers");
@@ -321,7 +332,11 @@ impl<'a> Reader<'a> {
                     path.push(key.clone());
                 }
                 let place = self.place(&path);
-                let message = unknown_key(key, expected);
+                let message = match misnamed(&place) {
+                    Some(meant) => format!("unknown key; {meant}"),
+                    None if path.len() == 1 => unknown_section(key, expected),
+                    None => unknown_key(key, expected),
+                };
                 path.pop();
                 path.push(shown_key(key).to_owned());
                 return ConfigError::new(&place, format!("{}: {message}", shown_path(&path)));
@@ -334,7 +349,8 @@ impl<'a> Reader<'a> {
                 if self.layers.iter().any(|layer| layer.is_empty_key(&path)) {
                     "has no value; write one, or remove the key".to_owned()
                 } else {
-                    format!("expected {}, found {}", expectation(expected), kind_of(found))
+                    let meant = misnamed(&self.place(&path)).map(|meant| format!("; {meant}")).unwrap_or_default();
+                    format!("expected {}, found {}{meant}", expectation(expected), kind_of(found))
                 }
             }
             // A list with fewer entries than a section has keys.
@@ -416,22 +432,22 @@ impl<'a> Reader<'a> {
             shard: Shard { index: index as u64, count: count as u64 },
             web: self.web(&raw.web)?,
             log: Log {
-                level: self.read(
-                    &["log", "level"],
-                    &raw.log.level,
-                    "debug, info, warn or error",
-                    |text| match text {
-                        "debug" => Some(LogLevel::Debug),
-                        "info" => Some(LogLevel::Info),
-                        "warn" => Some(LogLevel::Warn),
-                        "error" => Some(LogLevel::Error),
-                        _ => None,
-                    },
-                )?,
-                format: self.read(&["log", "format"], &raw.log.format, "logfmt or json", |text| match text {
-                    "logfmt" => Some(LogFormat::Logfmt),
-                    "json" => Some(LogFormat::Json),
+                level: self.read(&["log", "level"], &raw.log.level, "debug, info, warn or error", |text| match text
+                    .to_ascii_lowercase()
+                    .as_str()
+                {
+                    "debug" => Some(LogLevel::Debug),
+                    "info" => Some(LogLevel::Info),
+                    "warn" | "warning" => Some(LogLevel::Warn),
+                    "error" => Some(LogLevel::Error),
                     _ => None,
+                })?,
+                format: self.read(&["log", "format"], &raw.log.format, "logfmt or json", |text| {
+                    match text.to_ascii_lowercase().as_str() {
+                        "logfmt" => Some(LogFormat::Logfmt),
+                        "json" => Some(LogFormat::Json),
+                        _ => None,
+                    }
                 })?,
             },
             sources,
@@ -675,15 +691,63 @@ fn is_label_name(text: &str) -> bool {
 
 /// What to say of a key that nobody knows.
 pub(crate) fn unknown_key(key: &str, known: &[&str]) -> String {
-    let nearest = known
-        .iter()
-        .map(|&candidate| (strsim::damerau_levenshtein(key, candidate), candidate))
-        .min()
-        .filter(|&(distance, candidate)| distance <= candidate.len().max(key.len()) / 2);
-    match nearest {
-        Some((_, nearest)) => format!("unknown key; did you mean {nearest}? Known here: {}", known.join(", ")),
+    match meant(key, known) {
+        Some(meant) => format!("unknown key; did you mean {meant}? Known here: {}", known.join(", ")),
         None => format!("unknown key. Known here: {}", known.join(", ")),
     }
+}
+
+/// The known key that was meant, perhaps: one but for a slip of the finger; or the shortest that is the key with
+/// something more or less; or the nearest by spelling.
+fn meant<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
+    let distances = known.iter().map(|&candidate| (strsim::damerau_levenshtein(key, candidate), candidate));
+    let nearest = distances.min().filter(|&(distance, candidate)| distance <= candidate.len().max(key.len()) / 2);
+    let slip = nearest.filter(|&(distance, _)| distance <= 2.min(key.len() / 3));
+    // A short word is in many a long one by chance.
+    let longer = |candidate: &str| key.len() >= 3 && candidate.contains(key);
+    let shorter = |candidate: &str| candidate.len() * 5 >= key.len() * 2 && key.contains(candidate);
+    let alike =
+        || known.iter().copied().filter(|known| longer(known) || shorter(known)).min_by_key(|known| known.len());
+    slip.map(|(_, slip)| slip).or_else(alike).or(nearest.map(|(_, nearest)| nearest))
+}
+
+/// What to say of a key at the top of a file, where it may have come to from elsewhere.
+fn unknown_section(key: &str, known: &[&str]) -> String {
+    let at_home = if !known.contains(&"api") {
+        SECTIONS.contains(&key).then(|| "it belongs to the exporter's configuration (--config.file)".to_owned())
+    } else if WEB_SECTIONS.contains(&key) {
+        Some("it belongs to the web configuration, the file that --web.config.file names".to_owned())
+    } else if ACCOUNT_KEYS.contains(&key) {
+        Some("it belongs under an account's name under accounts".to_owned())
+    } else {
+        let section = known_paths().into_iter().find(|path| path.get(1).is_some_and(|known| known == key));
+        section.map(|path| format!("it belongs under {}", path[0]))
+    };
+    match at_home {
+        Some(at_home) => format!("unknown key here; {at_home}. Known here: {}", known.join(", ")),
+        None => unknown_key(key, known),
+    }
+}
+
+/// Which variable was meant by one whose parts are joined by too few underscores, or by too many.
+fn misnamed(variable: &str) -> Option<String> {
+    let flat = variable.strip_prefix(ENV_PREFIX)?.to_ascii_lowercase().replace("__", "_");
+    let is_flat = |path: &&KeyPath| path.join("_").eq_ignore_ascii_case(&flat);
+    let path = known_paths().iter().find(is_flat).cloned().or_else(|| {
+        let of_account = flat.strip_prefix("accounts_")?;
+        let keys = ["api_key_file", "api_key", "currencies", "workers__enabled", "workers__max"];
+        keys.into_iter().find_map(|key| {
+            let name = of_account.strip_suffix(&key.replace("__", "_"))?.strip_suffix('_')?;
+            Some(vec!["accounts".to_owned(), name.to_owned(), key.to_owned()])
+        })
+    })?;
+    let meant = format!("{ENV_PREFIX}{}", path.join("__").to_ascii_uppercase());
+    (!meant.eq_ignore_ascii_case(variable)).then(|| format!("did you mean {meant}? Keys are joined by two underscores"))
+}
+
+/// The path of each key that has a default, and of each section.
+fn known_paths() -> Vec<KeyPath> {
+    Layer::yaml("defaults", DEFAULTS).map(|defaults| defaults.paths().cloned().collect()).unwrap_or_default()
 }
 
 /// serde's words for what was wanted, in ours.

@@ -152,6 +152,11 @@ impl Layer {
         self.quoted.contains(&path)
     }
 
+    /// The paths of all keys that the layer sets, and of those above them.
+    pub fn paths(&self) -> impl Iterator<Item = &KeyPath> {
+        self.places.keys()
+    }
+
     /// What the layer sets.
     pub const fn values(&self) -> &Dict {
         &self.values

@@ -13,6 +13,7 @@ use btcpool_exporter::{
     clock::Clock,
     config::{self, Account, Config, ConfigError, Overrides, Shard},
     model::{AccountName, Currency},
+    server::web_config::WebConfig,
 };
 use tempfile::TempDir;
 
@@ -170,6 +171,43 @@ fn an_account_needs_a_key_only() {
     let farm = account(&config, "farm");
     assert_eq!(farm.currencies.iter().map(|currency| currency.as_str()).collect::<Vec<_>>(), ["BTC"]);
     assert_eq!((farm.workers_max, farm.labels.len(), farm.expected_hashrate.len()), (Some(20_000), 0, 0));
+}
+
+/// What is known stands in the end of the error, which is left out here.
+#[test]
+fn what_was_meant_by_an_unknown_key_is_found() {
+    for (text, expected) in [
+        ("accounts: { farm: { key: k } }", "unknown key; did you mean api_key?"),
+        ("accounts: { farm: { api_keyfile: k } }", "unknown key; did you mean api_key_file?"),
+        ("accounts: { farm: { hashrate: k } }", "unknown key; did you mean expected_hashrate?"),
+        ("api: { url: x }", "unknown key; did you mean base_url?"),
+        ("api: { timeout_seconds: 1 }", "unknown key; did you mean timeout?"),
+        ("logging: {}", "unknown key; did you mean log?"),
+        ("timeout: 1s", "unknown key here; it belongs under api."),
+        ("interval: 1s", "unknown key."),
+        ("listen_addresses: [\":1\"]", "unknown key here; it belongs under web."),
+        ("api_key: k", "unknown key here; it belongs under an account's name under accounts."),
+        (
+            "basic_auth_users: { a: b }",
+            "unknown key here; it belongs to the web configuration, the file that --web.config.file names.",
+        ),
+        (
+            "rate_limit: {}",
+            "unknown key here; it belongs to the web configuration, the file that --web.config.file names.",
+        ),
+    ] {
+        let error = yaml(text).unwrap_err().to_string();
+        let (told, _) = error.split_once(" Known here: ").unwrap();
+        assert!(told.ends_with(&format!(": {expected}")), "{text}: {error}");
+    }
+    for section in ["api", "polling", "accounts", "coins", "shard", "web", "log"] {
+        let file = WebConfig::from_yaml("web.yml", &format!("{section}: {{}}"), Path::new(""));
+        let expected = format!(
+            "web.yml:1:1: {section}: unknown key here; it belongs to the exporter's configuration (--config.file). Known \
+             here: tls_server_config, http_server_config, basic_auth_users, rate_limit"
+        );
+        assert_eq!(file.unwrap_err().to_string(), expected);
+    }
 }
 
 /// Each file breaks one rule, and tells in its first line the whole error.
@@ -452,12 +490,37 @@ fn wrong_variables_are_named() {
                     reject_rate_unit, day_utc_offset, allow_insecure_http";
     let unknown =
         format!("BTCPOOL__API__TIMEUOT: api.timeuot: unknown key; did you mean timeout? Known here: {api_keys}");
-    let rows: [(&[(&str, &str)], &str); 14] = [
+    let rows: [(&[(&str, &str)], &str); 19] = [
         (&[("BTCPOOL__API__TIMEUOT", "1s")], &unknown),
         (
             &[("BTCPOOL__ACOUNTS__FARM__API_KEY", "k")],
             "BTCPOOL__ACOUNTS__FARM__API_KEY: acounts: unknown key; did you mean accounts? Known here: api, polling, \
              accounts, coins, shard, web, log",
+        ),
+        (
+            &[("BTCPOOL__API_TIMEOUT", "1s")],
+            "BTCPOOL__API_TIMEOUT: api_timeout: unknown key; did you mean BTCPOOL__API__TIMEOUT? Keys are joined by two \
+             underscores",
+        ),
+        (
+            &[("BTCPOOL__POLLING__LIVE_INTERVAL", "1s")],
+            "BTCPOOL__POLLING__LIVE_INTERVAL: polling.live_interval: unknown key; did you mean \
+             BTCPOOL__POLLING__LIVE__INTERVAL? Keys are joined by two underscores",
+        ),
+        (
+            &[("BTCPOOL__API__PAGE__SIZE", "1s")],
+            "BTCPOOL__API__PAGE__SIZE: api.page: unknown key; did you mean BTCPOOL__API__PAGE_SIZE? Keys are joined by \
+             two underscores",
+        ),
+        (
+            &[("BTCPOOL__ACCOUNTS__FARM_A_API_KEY", "k")],
+            "BTCPOOL__ACCOUNTS__FARM_A_API_KEY: accounts.farm_a_api_key: expected a mapping of keys, found a single \
+             value; did you mean BTCPOOL__ACCOUNTS__FARM_A__API_KEY? Keys are joined by two underscores",
+        ),
+        (
+            &[("BTCPOOL__ACCOUNTS_FARM_A__API_KEY_FILE", "k")],
+            "BTCPOOL__ACCOUNTS_FARM_A__API_KEY_FILE: accounts_farm_a: unknown key; did you mean \
+             BTCPOOL__ACCOUNTS__FARM_A__API_KEY_FILE? Keys are joined by two underscores",
         ),
         (
             &[("BTCPOOL__API__TIMEOUT", "1")],
