@@ -382,7 +382,7 @@ impl<'a> Reader<'a> {
     }
 
     fn truth(&self, path: &[&str], text: &str) -> Result<bool, ConfigError> {
-        self.read(path, text, "true or false", |text| match text {
+        self.read(path, text, "true or false", |text| match text.to_ascii_lowercase().as_str() {
             "true" | "yes" | "on" => Some(true),
             "false" | "no" | "off" => Some(false),
             _ => None,

@@ -266,6 +266,17 @@ fn values_may_be_written_in_several_ways() {
         let config = yaml(&format!("api: {{ max_response_bytes: {text} }}")).unwrap();
         assert_eq!(config.api.max_response_bytes, bytes, "{text}");
     }
+    for (text, truth) in [("true", true), ("True", true), ("YES", true), ("On", true), ("FALSE", false), ("No", false)]
+    {
+        let config = yaml(&format!("web: {{ enable_lifecycle: {text} }}")).unwrap();
+        assert_eq!(config.web.enable_lifecycle, truth, "{text}");
+    }
+    for (level, format, expected) in
+        [("WARN", "JSON", "Warn Json"), ("warning", "Logfmt", "Warn Logfmt"), ("Debug", "json", "Debug Json")]
+    {
+        let config = yaml(&format!("log: {{ level: {level}, format: {format} }}")).unwrap();
+        assert_eq!(format!("{:?} {:?}", config.log.level, config.log.format), expected);
+    }
     for (text, seconds) in [
         ("+08:00", 28_800),
         ("08:00", 28_800),
