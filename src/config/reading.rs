@@ -289,8 +289,13 @@ impl<'a> Reader<'a> {
     pub(crate) fn sections_are_mappings(&self) -> Result<(), ConfigError> {
         for (section, value) in self.layers.iter().flat_map(Layer::values) {
             match (section.as_str(), value) {
+                ("accounts", Value::Array(..)) => {
+                    let message = "expected the accounts' names as keys, found a list; write farm_a: { api_key_file: ... }, \
+                                   without a dash";
+                    return Err(self.error(&[section], message));
+                }
                 (section, Value::Array(..)) if SECTIONS.contains(&section) || WEB_SECTIONS.contains(&section) => {
-                    return Err(self.error(&[section], "expected a mapping of keys, found a list"));
+                    return Err(self.error(&[section], "expected keys with values, found a list"));
                 }
                 ("polling" | "accounts" | "coins", Value::Dict(_, entries)) => {
                     for (entry, value) in entries {
@@ -299,7 +304,7 @@ impl<'a> Reader<'a> {
                             [(&[section.as_str(), entry][..], Some(value)), (&[section, entry, "workers"], workers)]
                         {
                             if matches!(value, Some(Value::Array(..))) {
-                                return Err(self.error(path, "expected a mapping of keys, found a list"));
+                                return Err(self.error(path, "expected keys with values, found a list"));
                             }
                         }
                     }
@@ -354,7 +359,7 @@ impl<'a> Reader<'a> {
                 }
             }
             // A list with fewer entries than a section has keys.
-            Kind::InvalidLength(..) => "expected a mapping of keys, found a list".to_owned(),
+            Kind::InvalidLength(..) => "expected keys with values, found a list".to_owned(),
             Kind::DuplicateField(key) => format!("{key} is set twice"),
             _ => "is not of the expected form".to_owned(),
         };
@@ -754,8 +759,8 @@ fn known_paths() -> Vec<KeyPath> {
 fn expectation(expected: &str) -> &str {
     match expected {
         "a string" | "string" => "a single value",
-        "a map" | "map" => "a mapping of keys",
-        other if other.starts_with("struct ") => "a mapping of keys",
+        "a map" | "map" => "keys with values",
+        other if other.starts_with("struct ") => "keys with values",
         other => other,
     }
 }
@@ -764,7 +769,7 @@ fn expectation(expected: &str) -> &str {
 const fn kind_of(found: &Actual) -> &'static str {
     match found {
         Actual::Seq => "a list",
-        Actual::Map => "a mapping of keys",
+        Actual::Map => "keys with values",
         _ => "a single value",
     }
 }

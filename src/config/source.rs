@@ -57,7 +57,7 @@ impl Layer {
         let mut layer = Self::new(name);
         match layer.value(text, tree, &mut Vec::new()) {
             Value::Dict(_, values) => layer.values = values,
-            _ => return Err(ConfigError::new(name, "expected a mapping of keys, each with a colon behind it")),
+            _ => return Err(ConfigError::new(name, "expected keys, each with a colon and a value behind it")),
         }
         Ok(layer)
     }

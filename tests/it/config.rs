@@ -525,7 +525,7 @@ fn wrong_variables_are_named() {
         ),
         (
             &[("BTCPOOL__ACCOUNTS__FARM_A_API_KEY", "k")],
-            "BTCPOOL__ACCOUNTS__FARM_A_API_KEY: accounts.farm_a_api_key: expected a mapping of keys, found a single \
+            "BTCPOOL__ACCOUNTS__FARM_A_API_KEY: accounts.farm_a_api_key: expected keys with values, found a single \
              value; did you mean BTCPOOL__ACCOUNTS__FARM_A__API_KEY? Keys are joined by two underscores",
         ),
         (
@@ -541,10 +541,10 @@ fn wrong_variables_are_named() {
             &[("BTCPOOL__API__TIMEOUT", "")],
             "BTCPOOL__API__TIMEOUT: api.timeout: \"\" is not a duration such as 15s, 5m or 1h30m",
         ),
-        (&[("BTCPOOL__API", "1s")], "BTCPOOL__API: api: expected a mapping of keys, found a single value"),
+        (&[("BTCPOOL__API", "1s")], "BTCPOOL__API: api: expected keys with values, found a single value"),
         (
             &[("BTCPOOL__API__TIMEOUT__X", "1s")],
-            "BTCPOOL__API__TIMEOUT__X: api.timeout: expected a single value, found a mapping of keys",
+            "BTCPOOL__API__TIMEOUT__X: api.timeout: expected a single value, found keys with values",
         ),
         (
             &[("BTCPOOL__ACCOUNTS__FARM__CURRENCIES", "BTC"), ("BTCPOOL__ACCOUNTS__OTHER__API_KEY", "k")],
