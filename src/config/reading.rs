@@ -425,7 +425,13 @@ impl<'a> Reader<'a> {
             block_subsidies.insert(currency, subsidy);
         }
         let count = self.integer(&["shard", "count"], &raw.shard.count, 1, 100_000)?;
-        let index = self.integer(&["shard", "index"], &raw.shard.index, 0, count - 1)?;
+        let index = match raw.shard.index.trim().parse::<usize>() {
+            Ok(index) if index >= count => {
+                let message = format!("\"{index}\" is not below shard.count ({count}); the index counts from 0");
+                return Err(self.error(&["shard", "index"], message));
+            }
+            _ => self.integer(&["shard", "index"], &raw.shard.index, 0, count - 1)?,
+        };
         Ok(Config {
             api: self.api(&raw.api)?,
             polling: Polling {
