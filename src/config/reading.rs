@@ -97,7 +97,7 @@ fn one_key_each(layers: &mut [Layer]) -> Result<(), ConfigError> {
             // A variable that holds the whole account is the place of the account only.
             let place = (0..=path.len()).rev().find_map(|length| layer.place(&path[..length]));
             let message = format!(
-                "{} has both api_key and api_key_file; leave one of the two",
+                "{}: has both api_key and api_key_file; remove one of them",
                 shown_path(&path[..path.len() - 1])
             );
             return Err(ConfigError::new(place.unwrap_or("configuration"), message));

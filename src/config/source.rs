@@ -253,7 +253,7 @@ fn syntax_error(name: &str, text: &str, error: &serde_saphyr::Error) -> ConfigEr
     let place = place(name, &location);
     if let serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } = error {
         let key = shown_key(key);
-        return ConfigError::new(&place, format!("{key}: the key stands here a second time; leave one of the two"));
+        return ConfigError::new(&place, format!("{key}: this key is set a second time here; remove one of them"));
     }
     let line = usize::try_from(location.line()).ok().and_then(|n| text.lines().nth(n.saturating_sub(1)));
     if line.is_none_or(may_hold_secret) {

@@ -569,11 +569,11 @@ fn wrong_variables_are_named() {
         ),
         (
             &[("BTCPOOL__ACCOUNTS__FARM__API_KEY", "k"), ("BTCPOOL__ACCOUNTS__FARM__API_KEY_FILE", "/k")],
-            "BTCPOOL__ACCOUNTS__FARM__API_KEY: accounts.farm has both api_key and api_key_file; leave one of the two",
+            "BTCPOOL__ACCOUNTS__FARM__API_KEY: accounts.farm: has both api_key and api_key_file; remove one of them",
         ),
         (
             &[("BTCPOOL__ACCOUNTS__FARM", "{api_key: k, api_key_file: /k}")],
-            "BTCPOOL__ACCOUNTS__FARM: accounts.farm has both api_key and api_key_file; leave one of the two",
+            "BTCPOOL__ACCOUNTS__FARM: accounts.farm: has both api_key and api_key_file; remove one of them",
         ),
     ];
     for (environment, expected) in rows {
@@ -636,7 +636,7 @@ fn a_later_layers_key_replaces_an_earlier_layers() {
     // Both in one layer are a mistake in that layer, whatever comes later.
     let file = write("accounts:\n  farm:\n    api_key: k\n    api_key_file: /k\n");
     let error = load(Some(&file), &[("BTCPOOL__ACCOUNTS__FARM__API_KEY", "k")]).unwrap_err().to_string();
-    let both = "accounts.farm has both api_key and api_key_file; leave one of the two";
+    let both = "accounts.farm: has both api_key and api_key_file; remove one of them";
     assert_eq!(error, format!("{}:3:5: {both}", file.display()));
 }
 
