@@ -318,7 +318,12 @@ impl<'a> Reader<'a> {
     /// What is wrong with a key, at its place.
     pub(crate) fn error(&self, path: &[&str], message: impl fmt::Display) -> ConfigError {
         let owned: KeyPath = path.iter().map(|&key| key.to_owned()).collect();
-        ConfigError::new(&self.place(&owned), format!("{}: {message}", shown_path(path)))
+        let place = self.place(&owned);
+        // A flag says by itself which key it stands for.
+        if place.starts_with("--") {
+            return ConfigError::new(&place, message.to_string());
+        }
+        ConfigError::new(&place, format!("{}: {message}", shown_path(path)))
     }
 
     /// As [`Reader::error`], for a last key that may have to be shown as something else.

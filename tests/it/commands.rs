@@ -125,7 +125,7 @@ fn bad_usage_is_refused() {
         (&["demo", "--speed=NaN"], "btcpool-exporter: --speed must be from 0 to 100000"),
         (
             &["serve", "--log.level", "loud"],
-            "btcpool-exporter: --log.level: log.level: \"loud\" is not debug, info, warn or error",
+            "btcpool-exporter: --log.level: \"loud\" is not debug, info, warn or error",
         ),
     ] {
         let (code, output, errors) = run(program(arguments));

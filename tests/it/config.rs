@@ -406,26 +406,23 @@ fn a_wrong_flag_is_named() {
     let rows = [
         (
             Overrides { listen_addresses: vec![":1".to_owned(), "x".to_owned()], ..Overrides::default() },
-            "--web.listen-address: web.listen_addresses: \"x\" is not an address to listen on, such as :10058, \
+            "--web.listen-address: \"x\" is not an address to listen on, such as :10058, \
              127.0.0.1:10058 or [::1]:10058",
         ),
         (
             Overrides { telemetry_path: wrong(), ..Overrides::default() },
-            "--web.telemetry-path: web.telemetry_path: \"x y\" is not a path such as /metrics, and none of the \
+            "--web.telemetry-path: \"x y\" is not a path such as /metrics, and none of the \
              exporter's own (/, /sd, /-/...)",
         ),
         (
             Overrides { max_requests: wrong(), ..Overrides::default() },
-            "--web.max-requests: web.max_requests: \"x y\" is not a whole number from 0 to 1000000",
+            "--web.max-requests: \"x y\" is not a whole number from 0 to 1000000",
         ),
         (
             Overrides { log_level: wrong(), ..Overrides::default() },
-            "--log.level: log.level: \"x y\" is not debug, info, warn or error",
+            "--log.level: \"x y\" is not debug, info, warn or error",
         ),
-        (
-            Overrides { log_format: wrong(), ..Overrides::default() },
-            "--log.format: log.format: \"x y\" is not logfmt or json",
-        ),
+        (Overrides { log_format: wrong(), ..Overrides::default() }, "--log.format: \"x y\" is not logfmt or json"),
     ];
     for (overrides, expected) in rows {
         assert_eq!(Config::load(None, [], &overrides).unwrap_err().to_string(), expected);
