@@ -40,6 +40,9 @@ use crate::{
     server::{self, Web, web_config::WebConfig},
 };
 
+/// So many polls that failed are named at the end of `once`; the log has them all.
+const MOST_NAMED: usize = 3;
+
 /// Why a command did not end well.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -161,14 +164,28 @@ pub async fn once(flags: &Flags) -> Result<(), Failure> {
     let now = Moment { wall: exporter.clock.now(), monotonic: std::time::Instant::now() };
     // node_exporter, which may read this, has process_* metrics of its own.
     let view = View::take(&exporter.config, &exporter.store, &exporter.telemetry, &Scope::WithoutProcess, now);
-    let polls = view.common.iter().map(|common| &common.poll).chain(view.targets.iter().flat_map(|t| &t.polls));
-    let failed = polls.filter(|poll| poll.last.as_ref().is_none_or(|last| last.error.is_some())).count();
+    let of_pool = view.common.iter().map(|common| (String::new(), &common.poll));
+    let of_targets =
+        view.targets.iter().flat_map(|of| of.polls.iter().map(move |poll| (format!("{} ", of.target), poll)));
+    let polls: Vec<_> = of_pool.chain(of_targets).collect();
+    let failures = polls.iter().filter_map(|(whose, poll)| {
+        let reason = match &poll.last {
+            Some(outcome) => outcome.error.as_ref()?.reason.as_str(),
+            None => "not polled",
+        };
+        Some(format!("{whose}{} ({reason})", poll.endpoint))
+    });
+    let (failures, all): (Vec<_>, _) = (failures.collect(), polls.len());
     print(&collector::render(view, Format::Classic).map_err(Failure::running)?)?;
-    match failed {
-        0 => Ok(()),
-        1 => Err(Failure::Running("one endpoint failed; the log above says why".to_owned())),
-        failed => Err(Failure::Running(format!("{failed} endpoints failed; the log above says why"))),
+    if failures.is_empty() {
+        return Ok(());
     }
+    let named = failures.iter().take(MOST_NAMED).cloned().collect::<Vec<_>>().join(", ");
+    let more = match failures.len().saturating_sub(MOST_NAMED) {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    Err(Failure::Running(format!("{} of {all} polls failed: {named}{more}", failures.len())))
 }
 
 /// Prints what would be polled; with `probe` it also asks each account's summary once.
@@ -186,8 +203,9 @@ pub async fn check(flags: &Flags, probe: bool) -> Result<(), Failure> {
         return Ok(());
     }
     let exporter = Exporter::new(config, Clock::system()).map_err(Failure::running)?;
-    let mut failed = 0;
+    let (mut failed, mut all) = (0, 0);
     for (target, account) in exporter.config.targets() {
+        all += 1;
         let line = match exporter.poller.probe(&target, &account.key).await {
             Ok(()) => format!("{target}: ok\n"),
             Err(error) => {
@@ -197,7 +215,11 @@ pub async fn check(flags: &Flags, probe: bool) -> Result<(), Failure> {
         };
         print(&line)?;
     }
-    if failed == 0 { Ok(()) } else { Err(Failure::Running(format!("{failed} of the accounts' currencies failed"))) }
+    match (failed, all) {
+        (0, 0) => print("nothing to probe: no account is configured here\n"),
+        (0, _) => Ok(()),
+        _ => Err(Failure::Running(format!("{failed} of {all} probes failed; the lines above say why"))),
+    }
 }
 
 /// What a configuration means, for people: fit to be shown to others, as nothing of it is secret.

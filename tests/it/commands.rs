@@ -359,7 +359,7 @@ async fn check_probes_each_account_and_currency() {
          farm_b BTC: auth: the pool refused the key (HTTP 403); is it the key of this account, and is this IP address \
          allowed to use it?\n"
     );
-    let summary = "btcpool-exporter: 1 of the accounts' currencies failed\n";
+    let summary = "btcpool-exporter: 1 of 3 probes failed; the lines above say why\n";
     assert_eq!((code, errors.as_str()), (Some(1), summary));
     // Once each, and nothing else.
     assert_eq!(pool.0.received_requests().await.unwrap().len(), 3);
@@ -373,6 +373,13 @@ async fn check_is_content_when_every_probe_is_answered() {
     pool.answers_samples().await;
     let (code, output, errors) = run_beside(program(&["--config.file", &file, "check", "--probe"])).await;
     assert_eq!((code, last_line(&output), errors.as_str()), (Some(0), "farm_a BTC: ok", ""));
+}
+
+#[test]
+fn check_says_that_there_is_nothing_to_probe() {
+    let (code, output, errors) = run(program(&["check", "--probe"]));
+    let expected = "nothing to probe: no account is configured here";
+    assert_eq!((code, last_line(&output), errors.as_str()), (Some(0), expected, ""));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -428,8 +435,13 @@ fn ups(series: &BTreeMap<String, f64>) -> Vec<(&str, f64)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn once_prints_what_succeeded_and_fails() {
     for (broken, ends) in [
-        (&["workers"][..], "one endpoint failed; the log above says why"),
-        (&["workers", "main_stat"], "2 endpoints failed; the log above says why"),
+        (&["workers"][..], "1 of 5 polls failed: farm BTC workers (http_5xx)"),
+        (&["workers", "main_stat"], "2 of 5 polls failed: main_stat (http_5xx), farm BTC workers (http_5xx)"),
+        (
+            &["workers", "main_stat", "summary_data", "payment_history"],
+            "4 of 5 polls failed: main_stat (http_5xx), farm BTC summary_data (http_5xx), farm BTC payment_history \
+             (http_5xx), and 1 more",
+        ),
     ] {
         let (pool, folder) = (Pool::start().await, TempDir::new().unwrap());
         let file = accounts(&folder, &pool, "accounts: { farm: { api_key: good } }");
@@ -444,7 +456,8 @@ async fn once_prints_what_succeeded_and_fails() {
         let expected = ["main_stat", "payment_history", "profit_history", "summary_data", "workers"]
             .map(|endpoint| (endpoint, if broken.contains(&endpoint) { 0.0 } else { 1.0 }));
         assert_eq!(ups(&series), expected);
-        assert!(series.keys().any(|name| name.starts_with("btcpool_account_balance_coins")), "{output}");
+        let balance = series.keys().any(|name| name.starts_with("btcpool_account_balance_coins"));
+        assert_eq!(balance, !broken.contains(&"summary_data"), "{output}");
         assert!(!series.keys().any(|name| name.starts_with("btcpool_worker_")), "{output}");
     }
 }
