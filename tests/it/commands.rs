@@ -853,10 +853,14 @@ fn health_finds_a_running_exporter() {
 #[test]
 fn health_fails_where_nobody_listens() {
     let port = closed_port();
-    let expected = format!("btcpool-exporter: http://127.0.0.1:{port}/-/healthy: Connection refused (os error 111)\n");
-    let expected = (Some(1), String::new(), expected);
-    assert_eq!(run(program(&["health", "--web.listen-address", &format!(":{port}")])), expected);
-    assert_eq!(run(program(&["health", "--url", &format!("http://127.0.0.1:{port}/-/healthy")])), expected);
+    let failed = |hint: &str| {
+        let why = "Connection refused (os error 111)";
+        (Some(1), String::new(), format!("btcpool-exporter: http://127.0.0.1:{port}/-/healthy: {why}; {hint}\n"))
+    };
+    let own = failed("is the exporter running, with the same --config.file and --web.listen-address?");
+    assert_eq!(run(program(&["health", "--web.listen-address", &format!(":{port}")])), own);
+    let url = format!("http://127.0.0.1:{port}/-/healthy");
+    assert_eq!(run(program(&["health", "--url", &url])), failed("is that the exporter's address?"));
 }
 
 /// Only the first address is asked: the others belong to the same process.
