@@ -433,7 +433,8 @@ async fn bind(config: &Config, shutdown: &CancellationToken) -> Result<Vec<TcpLi
             () = shutdown.cancelled() => break,
         };
         let listener = bound.map_err(|error| {
-            Failure::Running(format!("cannot listen on {address}: {error} (see --web.listen-address)"))
+            let hint = "choose another address with --web.listen-address";
+            Failure::Running(format!("cannot listen on {address}: {error}; {hint}"))
         })?;
         say_listening(&listener);
         listeners.push(listener);

@@ -760,7 +760,7 @@ fn an_address_that_is_taken_is_named() {
     for address in [address.to_string(), format!("localhost:{}", address.port())] {
         let command = with(program(&["--web.listen-address", &address]), &[("BTCPOOL__API__BASE_URL", &base_url)]);
         let (code, output, errors) = run(command);
-        let why = "Address already in use (os error 98) (see --web.listen-address)";
+        let why = "Address already in use (os error 98); choose another address with --web.listen-address";
         let expected = format!("btcpool-exporter: cannot listen on {address}: {why}");
         assert_eq!((code, output.as_str(), last_line(&errors)), (Some(1), "", &*expected));
     }
