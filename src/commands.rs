@@ -117,6 +117,15 @@ pub async fn demo(flags: &Flags, demo: &cli::Simulation) -> Result<(), Failure> 
     if flags.config_file.is_some() {
         return Err(Failure::Usage("demo brings its own configuration; leave --config.file out".to_owned()));
     }
+    let ignored = [
+        ("--web.enable-lifecycle", flags.enable_lifecycle),
+        ("--web.systemd-socket", flags.systemd_socket),
+        ("--config.enable-auto-reload", flags.enable_auto_reload),
+    ];
+    if let Some((flag, _)) = ignored.into_iter().find(|(_, given)| *given) {
+        let message = format!("demo has nothing to reload and binds its own addresses; leave {flag} out");
+        return Err(Failure::Usage(message));
+    }
     if !(0.0..=100_000.0).contains(&demo.speed) {
         return Err(Failure::Usage("--speed must be from 0 to 100000".to_owned()));
     }
@@ -139,7 +148,11 @@ pub async fn demo(flags: &Flags, demo: &cli::Simulation) -> Result<(), Failure> 
         lines.push(format!("  status page  {scheme}://{address}/"));
         lines.push(format!("  metrics      {scheme}://{address}{}", config.web.telemetry_path));
     }
-    lines.push("One account's key is refused, so that you see how a failure looks. Ctrl-C ends it.\n".to_owned());
+    let refused = pool.farm().accounts.iter().find(|account| !account.key_valid).map(|account| {
+        let name = &account.name;
+        format!("The key of the account {name} is refused on purpose, to show what a failure looks like. ")
+    });
+    lines.push(format!("{}Ctrl-C stops the demo.\n", refused.unwrap_or_default()));
     print(&lines.join("\n"))?;
     let serving = tokio::spawn(server::serve(pool_listener, pool.router(), shutdown.clone()));
     let mut exporter = Exporter::new(config, clock).map_err(Failure::running)?;

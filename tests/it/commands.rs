@@ -121,6 +121,19 @@ fn bad_usage_is_refused() {
             &["demo", "--config.file", "config.yml"],
             "btcpool-exporter: demo brings its own configuration; leave --config.file out",
         ),
+        (
+            &["demo", "--web.enable-lifecycle"],
+            "btcpool-exporter: demo has nothing to reload and binds its own addresses; leave --web.enable-lifecycle out",
+        ),
+        (
+            &["--web.systemd-socket", "demo"],
+            "btcpool-exporter: demo has nothing to reload and binds its own addresses; leave --web.systemd-socket out",
+        ),
+        (
+            &["demo", "--config.enable-auto-reload"],
+            "btcpool-exporter: demo has nothing to reload and binds its own addresses; leave --config.enable-auto-reload \
+             out",
+        ),
         (&["demo", "--speed=-1"], "btcpool-exporter: --speed must be from 0 to 100000"),
         (&["demo", "--speed=NaN"], "btcpool-exporter: --speed must be from 0 to 100000"),
         (
