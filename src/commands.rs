@@ -92,6 +92,9 @@ pub async fn serve(flags: &Flags, sockets: ListenFd) -> Result<(), Failure> {
     if config.accounts.is_empty() {
         tracing::info!("no account is configured, so that only statistics of the whole pool will be served");
     }
+    if let Some(idle) = of_other_shards(&config) {
+        tracing::warn!("{idle}, so that only statistics of the whole pool will be served");
+    }
     let shutdown = stop_on_signals()?;
     // From here on a SIGHUP waits to be heard; unheard it would end the process.
     let hangups = tokio::signal::unix::signal(SignalKind::hangup()).map_err(Failure::running)?;
@@ -300,9 +303,17 @@ fn summary(flags: &Flags, config: &Config, terms: &server::Terms, environment: &
         demand.live, demand.history, demand.per_second, api.requests_per_second
     ));
     lines.extend(serving(config, terms));
-    let warnings = [&config.warnings[..], &terms.warnings].concat().into_iter().chain(demand.complaint(config));
+    let warnings = [&config.warnings[..], &terms.warnings].concat().into_iter();
+    let warnings = warnings.chain(of_other_shards(config)).chain(demand.complaint(config));
     lines.extend(warnings.map(|warning| format!("warning     {warning}")));
     lines.join("\n") + "\n"
+}
+
+/// Says so where there are accounts, and none of them is this process' own.
+fn of_other_shards(config: &Config) -> Option<String> {
+    let (all, shard) = (config.accounts.len(), config.shard);
+    let none = all > 0 && config.own_accounts().next().is_none();
+    none.then(|| format!("none of the {all} accounts falls to shard {} of {}", shard.index, shard.count))
 }
 
 /// The serving side, and the log.

@@ -329,6 +329,27 @@ warning     polling needs 2 requests every 1m and 2 every 15m, 0.04 a second, bu
     assert_eq!(result, (Some(0), expected, String::new()));
 }
 
+/// No account of a few is in the first of very many shards.
+#[test]
+fn a_shard_without_accounts_is_told_of() {
+    let (_listener, base_url) = silent();
+    let environment = [
+        ("BTCPOOL__ACCOUNTS__FARM__API_KEY", KEY),
+        ("BTCPOOL__SHARD", "{index: 0, count: 100000}"),
+        ("BTCPOOL__API__BASE_URL", &base_url),
+    ];
+    let told = "none of the 1 accounts falls to shard 0 of 100000";
+    let (code, output, _) = run(with(program(&["check"]), &environment));
+    assert_eq!((code, last_line(&output)), (Some(0), &*format!("warning     {told}")));
+    let mut exporter = Program::start(with(program(&["--web.listen-address", "127.0.0.1:0"]), &environment));
+    exporter
+        .until_log(&format!("level=warn message=\"{told}, so that only statistics of the whole pool will be served"));
+    // Before that a signal would end it in another way.
+    exporter.address();
+    exporter.signal("TERM");
+    assert_eq!(exporter.end().0, Some(0));
+}
+
 #[test]
 fn check_warns_of_a_key_file_that_others_can_read() {
     use std::os::unix::fs::PermissionsExt as _;
