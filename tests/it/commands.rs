@@ -147,6 +147,16 @@ fn bad_usage_is_refused() {
     }
 }
 
+#[test]
+fn a_number_of_threads_that_is_none_is_refused() {
+    for text in ["x", "", "0", "-1", "1.5"] {
+        let result = run(with(program(&["check"]), &[("TOKIO_WORKER_THREADS", text)]));
+        let expected = format!("btcpool-exporter: TOKIO_WORKER_THREADS: {text:?} is not a whole number above 0\n");
+        assert_eq!(result, (Some(2), String::new(), expected));
+    }
+    assert_eq!(run(with(program(&["check"]), &[("TOKIO_WORKER_THREADS", "1")])).0, Some(0));
+}
+
 /// The address is taken already, so a program that bound before it looked would say so instead.
 #[test]
 fn a_bad_configuration_is_refused_before_anything_is_bound() {
