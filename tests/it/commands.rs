@@ -727,10 +727,14 @@ async fn sighup_takes_up_the_configuration_and_the_key_files_anew() {
          accounts.farm.api_key_file: /nowhere/key cannot be read: No such file or directory (os error 2)\""
     );
     assert!(line.ends_with(&error), "{line}\n{error}");
-    // The same file as at first, with another key in the key file.
-    write(&folder, "config.yml", &format!("accounts: {{ farm: {{ api_key_file: {key} }} }}\n"));
+    // The same account as at first, with another key in the key file, and something that has to wait.
+    let waits = "web: { max_requests: 7 }\nlog: { level: debug }\n";
+    write(&folder, "config.yml", &format!("accounts: {{ farm: {{ api_key_file: {key} }} }}\n{waits}"));
     write(&folder, "key", NEW_KEY);
     exporter.signal("HUP");
+    let line = exporter.until_log("only after a restart");
+    let told = "changes under web and log take effect only after a restart";
+    assert!(line.ends_with(&format!("message=\"{told}\" keys=\"web.max_requests, log.level\"")), "{line}");
     exporter.until_log("the configuration was loaded anew");
     let asked_with = async |key: &str| {
         pool.requests("summary_data").await.iter().any(|request| request.headers["x-api-key"] == *key)

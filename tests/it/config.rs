@@ -401,6 +401,25 @@ fn every_flag_goes_over_the_configuration() {
 }
 
 #[test]
+fn what_differs_under_web_and_log_is_named() {
+    let defaults = yaml("").unwrap();
+    let other = yaml(
+        "web: { listen_addresses: [\":1\"], telemetry_path: /m, max_requests: 1, config_file: w, enable_lifecycle: on,\n  \
+         systemd_socket: on }\nlog: { level: warn, format: json }\n",
+    )
+    .unwrap();
+    let differing = |one: &Config, other: &Config| {
+        one.web.differing_keys(&other.web).chain(one.log.differing_keys(&other.log)).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(
+        differing(&other, &defaults),
+        "web.listen_addresses web.telemetry_path web.max_requests web.config_file web.enable_lifecycle web.systemd_socket \
+         log.level log.format"
+    );
+    assert_eq!(differing(&other, &other.clone()), "");
+}
+
+#[test]
 fn a_wrong_flag_is_named() {
     let wrong = || Some("x y".to_owned());
     let rows = [
