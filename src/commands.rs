@@ -86,7 +86,9 @@ pub async fn serve(flags: &Flags, sockets: ListenFd) -> Result<(), Failure> {
         revision = env!("BTCPOOL_EXPORTER_REVISION"),
         accounts = config.own_accounts().count(),
         targets = config.targets().count(),
+        shard = format!("{} of {}", config.shard.index, config.shard.count),
         pool = %config.api.base_url,
+        config = flags.config_file.as_ref().map(|path| path.display().to_string()),
         "starting",
     );
     if config.accounts.is_empty() {

@@ -557,6 +557,7 @@ async fn what_may_pass_is_tried_again() {
         again.len() == 2 && again[0].contains("reason=incomplete") && again[1].contains("reason=http_5xx"),
         "{errors}"
     );
+    assert!(again.iter().all(|line| line.contains(" account=farm currency=BTC endpoint=profit_history ")), "{errors}");
     // Each pause is longer than the one before.
     assert!(again[0].ends_with(" seconds=1") && again[1].ends_with(" seconds=4"), "{errors}");
     assert_eq!(failing.load(std::sync::atomic::Ordering::SeqCst), 5);
