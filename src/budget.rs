@@ -176,7 +176,10 @@ impl Budget {
         pace.changed = now;
         if pace.halvings < MAX_HALVINGS {
             pace.halvings += 1;
-            tracing::warn!(requests_per_second = self.rate(pace.halvings), "the pool is asked too much: asking slower");
+            tracing::warn!(
+                requests_per_second = self.rate(pace.halvings),
+                "the pool says it is asked too much; asking more slowly"
+            );
         }
     }
 
@@ -184,8 +187,10 @@ impl Budget {
         (self.spacing * (1 << halvings)).min(LONGEST_SPACING)
     }
 
+    /// In three digits: it is for people.
     fn rate(&self, halvings: u32) -> f64 {
-        self.spacing(halvings).as_secs_f64().recip()
+        let rate = self.spacing(halvings).as_secs_f64().recip();
+        format!("{rate:.2e}").parse().unwrap_or(rate)
     }
 
     /// Starts no request for that long, but not for longer than [`MAX_PAUSE`].
@@ -362,6 +367,18 @@ mod tests {
         let budget = Budget::new(1, f64::MIN_POSITIVE);
         assert_eq!(starts(&budget, 2).await, [0, 365 * 24 * 60 * 60 * 1000]);
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rate_is_told_in_three_digits() {
+        for (rate, told, halved) in [(5.0, 5.0, 2.5), (1000.0, 1000.0, 500.0), (0.3, 0.3, 0.15), (7.77777, 7.78, 3.89)]
+        {
+            let budget = Budget::new(1, rate);
+            assert_eq!(budget.usage().per_second, told);
+            budget.slow_down();
+            assert_eq!(budget.usage().per_second, halved);
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_is_used_is_told_and_what_was_a_minute_ago_is_not() {
         let budget = Budget::new(3, 4.0);

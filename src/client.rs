@@ -26,7 +26,7 @@ use url::Url;
 use crate::{
     budget::{Budget, Permit},
     clock::Clock,
-    config::{Api, ApiKey, RejectRateUnit},
+    config::{Api, ApiKey, RejectRateUnit, duration_text},
     history::{Income, Payments},
     model::{Endpoint, PoolStats, Reason, Summary, Target, Workers, plays_tricks},
     telemetry::Telemetry,
@@ -54,16 +54,16 @@ const MESSAGE_CHARACTERS: usize = 200;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FetchError {
     /// No complete answer within `api.timeout`.
-    #[error("no complete answer within {0:?}; is the pool slow, or api.timeout too short?")]
+    #[error("no complete answer within {}; is the pool slow, or api.timeout too short?", duration_text(*.0))]
     Timeout(Duration),
     /// Refused, unreachable, reset, cut before the promised length, or no HTTP.
-    #[error("the connection failed: {0}")]
+    #[error("the connection to the pool failed: {0}; check api.base_url, the network and the firewall")]
     Connect(String),
     /// The host's name could not be resolved.
-    #[error("the host name of the pool cannot be resolved: {0}")]
+    #[error("the host name of the pool cannot be resolved: {0}; check api.base_url and this machine's DNS")]
     Dns(String),
     /// No trusted TLS connection.
-    #[error("no trusted TLS connection: {0}")]
+    #[error("no trusted TLS connection to the pool: {0}; check this machine's clock and CA certificates")]
     Tls(String),
     /// 401 or 403.
     #[error("the pool refused {} (HTTP {status}); {}", what_was_refused(*with_key), what_to_check(*with_key))]
@@ -80,7 +80,7 @@ pub enum FetchError {
         retry_after: Option<Duration>,
     },
     /// Another status from 400 on.
-    #[error("the pool answered HTTP {status}")]
+    #[error("the pool answered HTTP {status}{}", what_may_be_behind(*status))]
     Http {
         /// The status.
         status: u16,
@@ -102,7 +102,7 @@ pub enum FetchError {
     #[error("the answer is not of the documented shape: {0}")]
     Decode(String),
     /// More than `api.max_response_bytes` after decompression.
-    #[error("the answer has more than {0} bytes (api.max_response_bytes)")]
+    #[error("the answer has more than {0} bytes; lower api.page_size, or raise api.max_response_bytes")]
     BodyTooLarge(usize),
     /// `status` was not `OK`.
     #[error("the pool reports an error: {0}")]
@@ -197,6 +197,15 @@ impl Drop for Counted<'_> {
 
 const fn what_was_refused(with_key: bool) -> &'static str {
     if with_key { "the key" } else { "to answer" }
+}
+
+/// Where to look after a status.
+const fn what_may_be_behind(status: u16) -> &'static str {
+    match status {
+        404 | 410 => "; does api.base_url still lead to the API?",
+        500.. => "; the trouble is at the pool",
+        _ => "",
+    }
 }
 
 const fn what_to_check(with_key: bool) -> &'static str {
@@ -337,7 +346,7 @@ impl PoolClient {
             };
             self.ask_now(permit, question, decode).await
         };
-        let listing = paging::read_all(fetch, self.api.concurrency).await?;
+        let listing = paging::read_all(fetch, self.api.page_size, self.api.concurrency).await?;
         if let Some(reported) = listing.reported.filter(|_| listing.total_is_wrong()) {
             self.telemetry.anomalies(question.endpoint, "total", 1);
             if self.is_first(question.endpoint, "total") {

@@ -3,6 +3,7 @@
 mod backfill;
 
 use std::{
+    collections::BTreeSet,
     env,
     io::{self, Write as _},
     net::IpAddr,
@@ -28,13 +29,19 @@ use crate::{
     client::{self, health::Whose},
     clock::Clock,
     collector::{self, Format, Moment, Scope, View},
-    config::{self, Config, ConfigError, ListenAddress, LogFormat, LogLevel, sources::Sources},
+    config::{
+        self, Config, ConfigError, ListenAddress, LogFormat, LogLevel, Polling, RejectRateUnit, duration_text,
+        sources::Sources,
+    },
     demand::Demand,
     demo::SimulatedPool,
     notify::Manager,
     reload::Reloader,
     server::{self, Web, web_config::WebConfig},
 };
+
+/// So many polls that failed are named at the end of `once`; the log has them all.
+const MOST_NAMED: usize = 3;
 
 /// Why a command did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -79,11 +86,16 @@ pub async fn serve(flags: &Flags, sockets: ListenFd) -> Result<(), Failure> {
         revision = env!("BTCPOOL_EXPORTER_REVISION"),
         accounts = config.own_accounts().count(),
         targets = config.targets().count(),
+        shard = format!("{} of {}", config.shard.index, config.shard.count),
         pool = %config.api.base_url,
+        config = flags.config_file.as_ref().map(|path| path.display().to_string()),
         "starting",
     );
     if config.accounts.is_empty() {
         tracing::info!("no account is configured, so that only statistics of the whole pool will be served");
+    }
+    if let Some(idle) = of_other_shards(&config) {
+        tracing::warn!("{idle}, so that only statistics of the whole pool will be served");
     }
     let shutdown = stop_on_signals()?;
     // From here on a SIGHUP waits to be heard; unheard it would end the process.
@@ -110,6 +122,15 @@ pub async fn demo(flags: &Flags, demo: &cli::Simulation) -> Result<(), Failure> 
     if flags.config_file.is_some() {
         return Err(Failure::Usage("demo brings its own configuration; leave --config.file out".to_owned()));
     }
+    let ignored = [
+        ("--web.enable-lifecycle", flags.enable_lifecycle),
+        ("--web.systemd-socket", flags.systemd_socket),
+        ("--config.enable-auto-reload", flags.enable_auto_reload),
+    ];
+    if let Some((flag, _)) = ignored.into_iter().find(|(_, given)| *given) {
+        let message = format!("demo has nothing to reload and binds its own addresses; leave {flag} out");
+        return Err(Failure::Usage(message));
+    }
     if !(0.0..=100_000.0).contains(&demo.speed) {
         return Err(Failure::Usage("--speed must be from 0 to 100000".to_owned()));
     }
@@ -132,7 +153,11 @@ pub async fn demo(flags: &Flags, demo: &cli::Simulation) -> Result<(), Failure> 
         lines.push(format!("  status page  {scheme}://{address}/"));
         lines.push(format!("  metrics      {scheme}://{address}{}", config.web.telemetry_path));
     }
-    lines.push("One account's key is refused, so that you see how a failure looks. Ctrl-C ends it.\n".to_owned());
+    let refused = pool.farm().accounts.iter().find(|account| !account.key_valid).map(|account| {
+        let name = &account.name;
+        format!("The key of the account {name} is refused on purpose, to show what a failure looks like. ")
+    });
+    lines.push(format!("{}Ctrl-C stops the demo.\n", refused.unwrap_or_default()));
     print(&lines.join("\n"))?;
     let serving = tokio::spawn(server::serve(pool_listener, pool.router(), shutdown.clone()));
     let mut exporter = Exporter::new(config, clock).map_err(Failure::running)?;
@@ -157,14 +182,28 @@ pub async fn once(flags: &Flags) -> Result<(), Failure> {
     let now = Moment { wall: exporter.clock.now(), monotonic: std::time::Instant::now() };
     // node_exporter, which may read this, has process_* metrics of its own.
     let view = View::take(&exporter.config, &exporter.store, &exporter.telemetry, &Scope::WithoutProcess, now);
-    let polls = view.common.iter().map(|common| &common.poll).chain(view.targets.iter().flat_map(|t| &t.polls));
-    let failed = polls.filter(|poll| poll.last.as_ref().is_none_or(|last| last.error.is_some())).count();
+    let of_pool = view.common.iter().map(|common| (String::new(), &common.poll));
+    let of_targets =
+        view.targets.iter().flat_map(|of| of.polls.iter().map(move |poll| (format!("{} ", of.target), poll)));
+    let polls: Vec<_> = of_pool.chain(of_targets).collect();
+    let failures = polls.iter().filter_map(|(whose, poll)| {
+        let reason = match &poll.last {
+            Some(outcome) => outcome.error.as_ref()?.reason.as_str(),
+            None => "not polled",
+        };
+        Some(format!("{whose}{} ({reason})", poll.endpoint))
+    });
+    let (failures, all): (Vec<_>, _) = (failures.collect(), polls.len());
     print(&collector::render(view, Format::Classic).map_err(Failure::running)?)?;
-    match failed {
-        0 => Ok(()),
-        1 => Err(Failure::Running("one endpoint failed; the log above says why".to_owned())),
-        failed => Err(Failure::Running(format!("{failed} endpoints failed; the log above says why"))),
+    if failures.is_empty() {
+        return Ok(());
     }
+    let named = failures.iter().take(MOST_NAMED).cloned().collect::<Vec<_>>().join(", ");
+    let more = match failures.len().saturating_sub(MOST_NAMED) {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    Err(Failure::Running(format!("{} of {all} polls failed: {named}{more}", failures.len())))
 }
 
 /// Prints what would be polled; with `probe` it also asks each account's summary once.
@@ -175,15 +214,16 @@ pub async fn once(flags: &Flags) -> Result<(), Failure> {
 pub async fn check(flags: &Flags, probe: bool) -> Result<(), Failure> {
     let config = load(flags)?;
     let web = load_web(&config)?;
-    start_log(&config);
-    warn_of(&web);
-    print(&summary(flags, &config))?;
+    // What is unwise is part of what is printed.
+    start_log_to(&config, io::stderr);
+    print(&summary(flags, &config, &web.terms(), &environment()?))?;
     if !probe {
         return Ok(());
     }
     let exporter = Exporter::new(config, Clock::system()).map_err(Failure::running)?;
-    let mut failed = 0;
+    let (mut failed, mut all) = (0, 0);
     for (target, account) in exporter.config.targets() {
+        all += 1;
         let line = match exporter.poller.probe(&target, &account.key).await {
             Ok(()) => format!("{target}: ok\n"),
             Err(error) => {
@@ -193,25 +233,54 @@ pub async fn check(flags: &Flags, probe: bool) -> Result<(), Failure> {
         };
         print(&line)?;
     }
-    if failed == 0 { Ok(()) } else { Err(Failure::Running(format!("{failed} of the accounts' currencies failed"))) }
+    match (failed, all) {
+        (0, 0) => print("nothing to probe: no account is configured here\n"),
+        (0, _) => Ok(()),
+        _ => Err(Failure::Running(format!("{failed} of {all} probes failed; the lines above say why"))),
+    }
 }
 
-/// What a configuration means, for people.
-fn summary(flags: &Flags, config: &Config) -> String {
+/// What a configuration means, for people: fit to be shown to others, as nothing of it is secret.
+fn summary(flags: &Flags, config: &Config, terms: &server::Terms, environment: &[(String, String)]) -> String {
     let file = flags.config_file.as_ref().map_or_else(|| "none".to_owned(), |path| path.display().to_string());
     let api = &config.api;
     let mut lines = vec![
-        format!("The configuration is valid (file: {file})."),
-        format!("pool        {}", api.base_url),
         format!(
-            "live        every {:?}, shown for {:?}",
-            config.polling.live.interval, config.polling.live.stale_after
+            "btcpool-exporter {} (revision {}, {} {})",
+            env!("CARGO_PKG_VERSION"),
+            env!("BTCPOOL_EXPORTER_REVISION"),
+            env::consts::OS,
+            env::consts::ARCH,
         ),
-        format!(
-            "history     every {:?}, shown for {:?}; the pool's day begins at UTC{}",
-            config.polling.history.interval, config.polling.history.stale_after, api.day_utc_offset
-        ),
+        format!("The configuration is valid (file: {file})"),
     ];
+    let variables =
+        environment.iter().map(|(name, _)| name).filter(|name| name.starts_with(config::source::ENV_PREFIX));
+    let variables: BTreeSet<_> = variables.map(|name| config::source::shown_variable(name)).collect();
+    if !variables.is_empty() {
+        lines.push(format!("environment {}", variables.into_iter().collect::<Vec<_>>().join(", ")));
+    }
+    let unit = match api.reject_rate_unit {
+        RejectRateUnit::Ratio => "ratio",
+        RejectRateUnit::Percent => "percent",
+    };
+    let Polling { live, history } = config.polling;
+    lines.extend([
+        format!(
+            "pool        {}; timeout {}, {} requests at a time, {} rows a page, reject_rate in {unit}",
+            api.base_url,
+            duration_text(api.timeout),
+            api.concurrency,
+            api.page_size,
+        ),
+        format!("live        every {}, shown for {}", duration_text(live.interval), duration_text(live.stale_after)),
+        format!(
+            "history     every {}, shown for {}; the pool's day begins at UTC{}",
+            duration_text(history.interval),
+            duration_text(history.stale_after),
+            api.day_utc_offset
+        ),
+    ]);
     let own: Vec<_> = config.own_accounts().collect();
     let shard = if config.shard.count > 1 {
         format!(" of {} (shard {} of {})", config.accounts.len(), config.shard.index, config.shard.count)
@@ -235,8 +304,55 @@ fn summary(flags: &Flags, config: &Config) -> String {
         "requests    at least {} each live interval and {} each history interval: {:.2} a second, of {} allowed",
         demand.live, demand.history, demand.per_second, api.requests_per_second
     ));
-    lines.extend(demand.complaint(config).map(|complaint| format!("warning     {complaint}")));
+    lines.extend(serving(config, terms));
+    let warnings = [&config.warnings[..], &terms.warnings].concat().into_iter();
+    let warnings = warnings.chain(of_other_shards(config)).chain(demand.complaint(config));
+    lines.extend(warnings.map(|warning| format!("warning     {warning}")));
     lines.join("\n") + "\n"
+}
+
+/// Says so where there are accounts, and none of them is this process' own.
+fn of_other_shards(config: &Config) -> Option<String> {
+    let (all, shard) = (config.accounts.len(), config.shard);
+    let none = all > 0 && config.own_accounts().next().is_none();
+    none.then(|| format!("none of the {all} accounts falls to shard {} of {}", shard.index, shard.count))
+}
+
+/// The serving side, and the log.
+fn serving(config: &Config, terms: &server::Terms) -> [String; 3] {
+    let web = &config.web;
+    let addresses = if web.systemd_socket {
+        "sockets of systemd".to_owned()
+    } else {
+        web.listen_addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    };
+    let requests = match web.max_requests {
+        0 => "any number of requests".to_owned(),
+        most => format!("at most {most} requests"),
+    };
+    let lifecycle = if web.enable_lifecycle { "on" } else { "off" };
+    let level = match config.log.level {
+        LogLevel::Debug => "debug",
+        LogLevel::Info => "info",
+        LogLevel::Warn => "warn",
+        LogLevel::Error => "error",
+    };
+    let format = match config.log.format {
+        LogFormat::Logfmt => "logfmt",
+        LogFormat::Json => "json",
+    };
+    let web_config = match &web.config_file {
+        None => "none: plain HTTP, for everybody".to_owned(),
+        Some(file) => format!("{}, {} TLS", file.display(), if terms.tls.is_some() { "with" } else { "without" }),
+    };
+    [
+        format!(
+            "web         {addresses}; metrics at {}, {requests} at a time, POST /-/reload is {lifecycle}",
+            web.telemetry_path
+        ),
+        format!("web config  {web_config}"),
+        format!("log         {level}, {format}"),
+    ]
 }
 
 /// Asks a running exporter whether it is healthy.
@@ -258,8 +374,10 @@ pub async fn health(flags: &Flags, url: Option<Url>) -> Result<(), Failure> {
             (Url::parse(&url).map_err(error)?, Whose::Own)
         }
     };
-    let asked = url.clone();
-    client::health::ask(url, whose).await.map_err(|error| Failure::Running(format!("{asked}: {error}")))?;
+    let mut shown = url.clone();
+    // Both fail only where there is no host, and then there is neither of the two.
+    let _ = (shown.set_username(""), shown.set_password(None));
+    client::health::ask(url, whose).await.map_err(|error| Failure::Running(format!("{shown}: {error}")))?;
     print("healthy\n")
 }
 
@@ -341,7 +459,8 @@ async fn bind(config: &Config, shutdown: &CancellationToken) -> Result<Vec<TcpLi
             () = shutdown.cancelled() => break,
         };
         let listener = bound.map_err(|error| {
-            Failure::Running(format!("cannot listen on {address}: {error} (see --web.listen-address)"))
+            let hint = "choose another address with --web.listen-address";
+            Failure::Running(format!("cannot listen on {address}: {error}; {hint}"))
         })?;
         say_listening(&listener);
         listeners.push(listener);
@@ -397,13 +516,20 @@ pub async fn unless_stopped(command: impl Future<Output = Result<(), Failure>>) 
     }
 }
 
-/// Starts the log, on standard error, with what is unwise in the configuration. Libraries are heard from warnings on
-/// only.
+/// Starts the log, on standard error, with what is unwise in the configuration.
 fn start_log(config: &Config) {
     start_log_to(config, io::stderr);
+    warn_of_config(config);
 }
 
-/// The same, written elsewhere.
+/// Says what is unwise in the configuration.
+fn warn_of_config(config: &Config) {
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+}
+
+/// Starts the log. Libraries are heard from warnings on only.
 fn start_log_to(config: &Config, writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static) {
     let level = match config.log.level {
         LogLevel::Debug => tracing::Level::DEBUG,
@@ -425,9 +551,6 @@ fn start_log_to(config: &Config, writer: impl for<'a> MakeWriter<'a> + Send + Sy
             registry.with(layer.with_writer(writer).with_filter(filter)).try_init()
         }
     };
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
-    }
 }
 
 /// Writes to standard output.

@@ -71,6 +71,11 @@ pub struct Api {
     pub day_utc_offset: Offset,
 }
 
+impl Api {
+    /// The most rows that a page may be asked to have.
+    pub const LARGEST_PAGE: usize = 10_000;
+}
+
 /// What the pool's `reject_rate` is told in: its documentation does not say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RejectRateUnit {
@@ -199,6 +204,34 @@ pub struct Web {
     pub enable_lifecycle: bool,
     /// Whether to serve on the sockets that systemd hands over, in place of `listen_addresses`.
     pub systemd_socket: bool,
+}
+
+impl Web {
+    /// The keys of what is not as there.
+    pub fn differing_keys(&self, other: &Self) -> impl Iterator<Item = &'static str> {
+        let Self { listen_addresses, telemetry_path, max_requests, config_file, enable_lifecycle, systemd_socket } =
+            other;
+        differing([
+            ("web.listen_addresses", self.listen_addresses != *listen_addresses),
+            ("web.telemetry_path", self.telemetry_path != *telemetry_path),
+            ("web.max_requests", self.max_requests != *max_requests),
+            ("web.config_file", self.config_file != *config_file),
+            ("web.enable_lifecycle", self.enable_lifecycle != *enable_lifecycle),
+            ("web.systemd_socket", self.systemd_socket != *systemd_socket),
+        ])
+    }
+}
+
+impl Log {
+    /// The keys of what is not as there.
+    pub fn differing_keys(&self, other: &Self) -> impl Iterator<Item = &'static str> {
+        let Self { level, format } = other;
+        differing([("log.level", self.level != *level), ("log.format", self.format != *format)])
+    }
+}
+
+fn differing<const N: usize>(keys: [(&'static str, bool); N]) -> impl Iterator<Item = &'static str> {
+    keys.into_iter().filter_map(|(key, differs)| differs.then_some(key))
 }
 
 /// `host:port`; without a host every address of the machine.

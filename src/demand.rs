@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    config::Config,
+    config::{Config, duration_text},
     model::Workers,
     store::{Slot, Store},
 };
@@ -48,13 +48,18 @@ impl Demand {
         let factor = self.per_second / allowed;
         let longer = Duration::from_secs((live.as_secs_f64() * factor).ceil() as u64);
         let needed = self.per_second.ceil();
-        let rate = if needed <= 1000.0 { format!("api.requests_per_second to {needed}, or ") } else { String::new() };
+        let rate =
+            if needed <= 1000.0 { format!("set api.requests_per_second to {needed}, or ") } else { String::new() };
         Some(format!(
-            "polling needs {} requests every {live:?} and {} every {history:?}, {:.1} a second, but \
-             api.requests_per_second allows {allowed}: data will be older than the interval. Set \
-             {rate}polling.live.interval to {longer:?} (and polling.history.interval and the stale_after of both in \
-             proportion), or raise api.page_size, or poll fewer accounts here (shard)",
-            self.live, self.history, self.per_second,
+            "polling needs {} requests every {} and {} every {}, {:.2} a second, but api.requests_per_second allows \
+             {allowed}, so that data will be older than the interval: {rate}lengthen polling.live.interval to {} and the \
+             other durations of polling in proportion, or raise api.page_size, or divide the accounts (shard)",
+            self.live,
+            duration_text(live),
+            self.history,
+            duration_text(history),
+            self.per_second,
+            duration_text(longer),
         ))
     }
 }

@@ -59,7 +59,10 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// A task that should run for ever ended.
-    #[error("{0} ended by itself, which is a defect; stopping, so that a supervisor can start afresh")]
+    #[error(
+        "{0} ended by itself, which is a bug; stopping, so that a supervisor starts the exporter again. Please report it \
+         with the log"
+    )]
     TaskEnded(&'static str),
 }
 
@@ -136,7 +139,7 @@ impl Exporter {
                     Box::pin(async move {
                         match reloading.await {
                             Ok(result) => result.map_err(|error| error.to_string()),
-                            Err(_) => Err("it was broken off".to_owned()),
+                            Err(_) => Err(reload::BROKEN_OFF.to_owned()),
                         }
                     })
                 })
@@ -214,7 +217,9 @@ impl Exporter {
         let before = &self.config;
         let store = Arc::new(self.store.successor(before, &config));
         if config.web != before.web || config.log != before.log {
-            tracing::warn!("what changed under web and log is taken up at the next start only");
+            let keys = config.web.differing_keys(&before.web).chain(config.log.differing_keys(&before.log));
+            let keys = keys.collect::<Vec<_>>().join(", ");
+            tracing::warn!(keys, "changes under web and log take effect only after a restart");
             (config.web, config.log) = (before.web.clone(), before.log);
         }
         for warning in config.warnings.iter().filter(|warning| !before.warnings.contains(warning)) {

@@ -19,12 +19,11 @@ fn main() -> ExitCode {
     // It takes variables out of the environment, so nothing else may run yet.
     let sockets = ListenFd::from_env();
     let cli = Cli::parse();
-    // More threads than that would have nothing to do, and each has memory of its own.
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
-        runtime.worker_threads(std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST_THREADS)));
-    }
-    let runtime = match runtime.enable_all().build() {
+    let threads = match threads() {
+        Ok(threads) => threads,
+        Err(failure) => return complain(&failure),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return complain(&Failure::Running(format!("the runtime cannot be started: {error}"))),
     };
@@ -45,6 +44,16 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => complain(&failure),
     }
+}
+
+/// How many threads do the work.
+fn threads() -> Result<usize, Failure> {
+    let Some(text) = std::env::var_os("TOKIO_WORKER_THREADS") else {
+        // More threads than that would have nothing to do, and each has memory of its own.
+        return Ok(std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST_THREADS)));
+    };
+    let threads = text.to_str().and_then(|text| text.parse().ok()).filter(|&threads| threads > 0);
+    threads.ok_or_else(|| Failure::Usage(format!("TOKIO_WORKER_THREADS: {text:?} is not a whole number above 0")))
 }
 
 fn complain(failure: &Failure) -> ExitCode {

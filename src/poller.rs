@@ -226,11 +226,12 @@ impl Poller {
         let client = &self.terms.client;
         let income = async {
             let today = self.terms.today();
-            let mut income = patiently(|| client.profit_history(target, key, None)).await?;
+            let ask = || client.profit_history(target, key, None);
+            let mut income = patiently(target, Endpoint::ProfitHistory, ask).await?;
             income.read_on(today);
             Ok(income)
         };
-        let payments = patiently(|| client.payment_history(target, key, None));
+        let payments = patiently(target, Endpoint::PaymentHistory, || client.payment_history(target, key, None));
         tokio::try_join!(async { income.await.map_err(|error| (Endpoint::ProfitHistory, error)) }, async {
             payments.await.map_err(|error| (Endpoint::PaymentHistory, error))
         },)
@@ -297,7 +298,10 @@ impl Terms {
                     let reason = before.reason.as_str();
                     tracing::info!(account, currency, %endpoint, after = reason, "the poll succeeds again");
                 }
-                None => tracing::debug!(account, currency, %endpoint, ?took, "the poll succeeded"),
+                None => {
+                    let milliseconds = took.as_millis() as u64;
+                    tracing::debug!(account, currency, %endpoint, milliseconds, "the poll succeeded");
+                }
             }
             return None;
         };
@@ -409,6 +413,8 @@ impl Tasks {
 
 /// Asks up to [`ATTEMPTS`] times, as long as it fails in a way that may pass.
 async fn patiently<T, Asking: Future<Output = Result<T, FetchError>>>(
+    target: &Target,
+    endpoint: Endpoint,
     ask: impl Fn() -> Asking,
 ) -> Result<T, FetchError> {
     let mut pause = FIRST_PAUSE;
@@ -417,7 +423,9 @@ async fn patiently<T, Asking: Future<Output = Result<T, FetchError>>>(
             Err(error) if error.may_pass() => error,
             result => return result,
         };
-        tracing::warn!(reason = error.reason().as_str(), %error, seconds = pause.as_secs(), "trying again after a pause");
+        let (account, currency) = (target.account.as_str(), target.currency.as_str());
+        let (reason, seconds) = (error.reason().as_str(), pause.as_secs());
+        tracing::warn!(account, currency, %endpoint, reason, %error, seconds, "trying again after a pause");
         tokio::time::sleep(pause).await;
         pause *= 4;
     }

@@ -63,6 +63,9 @@ impl State {
     }
 }
 
+/// What is said where a reload came to no end.
+pub const BROKEN_OFF: &str = "the reload ended halfway, which is a bug; please report it with the log";
+
 /// Why a configuration was not taken up; the one in use stays.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
@@ -73,7 +76,7 @@ pub enum ReloadError {
     #[error(transparent)]
     Setup(#[from] SetupError),
     /// Loading it did not come to an end.
-    #[error("it could not be read, which is a defect: please report what the log says")]
+    #[error("{BROKEN_OFF}")]
     Unread,
     /// The exporter is about to stop.
     #[error("the exporter is stopping")]
@@ -221,7 +224,10 @@ impl Reloader {
                 let said = if state.waits_for_web { &before } else { &state.config_error };
                 if *said != error {
                     let error = error.as_deref();
-                    tracing::error!(error, "the configuration has changed, and was not taken up");
+                    tracing::error!(
+                        error,
+                        "the configuration has changed, and was not taken up; the one before stays in use"
+                    );
                     self.telemetry.reloaded(None);
                 }
                 state.config_error = error.filter(|_| !state.waits_for_web);

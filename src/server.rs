@@ -235,7 +235,9 @@ async fn metrics(
 ) -> Response<Body> {
     let shown = app.shown();
     let Ok(scope) = scope(&shown.config, query.as_deref().unwrap_or_default()) else {
-        return text(StatusCode::NOT_FOUND, "No such account is configured here.\n");
+        let message =
+            "No account of this name is configured here, or it belongs to another shard; / lists those that are.\n";
+        return text(StatusCode::NOT_FOUND, message);
     };
     let whole = scope == Scope::All;
     let (format, encoding) = (negotiation::format(&headers), negotiation::encoding(&headers));

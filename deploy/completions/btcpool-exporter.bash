@@ -65,7 +65,7 @@ _btcpool__exporter() {
 
     case "${cmd}" in
         btcpool__exporter)
-            opts="-h -V --config.file --web.listen-address --web.telemetry-path --web.config.file --web.max-requests --web.enable-lifecycle --web.systemd-socket --config.enable-auto-reload --log.level --log.format --help --version serve check once demo backfill health help"
+            opts="-h -V --config.file --config.enable-auto-reload --web.listen-address --web.telemetry-path --web.config.file --web.max-requests --web.enable-lifecycle --web.systemd-socket --log.level --log.format --help --version serve check once demo backfill health help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -118,7 +118,7 @@ _btcpool__exporter() {
             return 0
             ;;
         btcpool__exporter__subcmd__backfill)
-            opts="-h -V --from --to --account --output --step --label --config.file --web.listen-address --web.telemetry-path --web.config.file --web.max-requests --web.enable-lifecycle --web.systemd-socket --config.enable-auto-reload --log.level --log.format --help --version"
+            opts="-h -V --from --to --account --output --step --label --config.file --config.enable-auto-reload --web.listen-address --web.telemetry-path --web.config.file --web.max-requests --web.enable-lifecycle --web.systemd-socket --log.level --log.format --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -195,7 +195,7 @@ _btcpool__exporter() {
             return 0
             ;;
         btcpool__exporter__subcmd__check)
-            opts="-h -V --probe --config.file --web.listen-address --web.telemetry-path --web.config.file --web.max-requests --web.enable-lifecycle --web.systemd-socket --config.enable-auto-reload --log.level --log.format --help --version"
+            opts="-h -V --probe --config.file --config.enable-auto-reload --web.listen-address --web.telemetry-path --web.config.file --web.max-requests --web.enable-lifecycle --web.systemd-socket --log.level --log.format --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -248,7 +248,7 @@ _btcpool__exporter() {
             return 0
             ;;
         btcpool__exporter__subcmd__demo)
-            opts="-h -V --speed --seed --config.file --web.listen-address --web.telemetry-path --web.config.file --web.max-requests --web.enable-lifecycle --web.systemd-socket --config.enable-auto-reload --log.level --log.format --help --version"
+            opts="-h -V --speed --seed --config.file --config.enable-auto-reload --web.listen-address --web.telemetry-path --web.config.file --web.max-requests --web.enable-lifecycle --web.systemd-socket --log.level --log.format --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -309,7 +309,7 @@ _btcpool__exporter() {
             return 0
             ;;
         btcpool__exporter__subcmd__health)
-            opts="-h -V --url --config.file --web.listen-address --web.telemetry-path --web.config.file --web.max-requests --web.enable-lifecycle --web.systemd-socket --config.enable-auto-reload --log.level --log.format --help --version"
+            opts="-h -V --url --config.file --config.enable-auto-reload --web.listen-address --web.telemetry-path --web.config.file --web.max-requests --web.enable-lifecycle --web.systemd-socket --log.level --log.format --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -478,7 +478,7 @@ _btcpool__exporter() {
             return 0
             ;;
         btcpool__exporter__subcmd__once)
-            opts="-h -V --config.file --web.listen-address --web.telemetry-path --web.config.file --web.max-requests --web.enable-lifecycle --web.systemd-socket --config.enable-auto-reload --log.level --log.format --help --version"
+            opts="-h -V --config.file --config.enable-auto-reload --web.listen-address --web.telemetry-path --web.config.file --web.max-requests --web.enable-lifecycle --web.systemd-socket --log.level --log.format --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -531,7 +531,7 @@ _btcpool__exporter() {
             return 0
             ;;
         btcpool__exporter__subcmd__serve)
-            opts="-h -V --config.file --web.listen-address --web.telemetry-path --web.config.file --web.max-requests --web.enable-lifecycle --web.systemd-socket --config.enable-auto-reload --log.level --log.format --help --version"
+            opts="-h -V --config.file --config.enable-auto-reload --web.listen-address --web.telemetry-path --web.config.file --web.max-requests --web.enable-lifecycle --web.systemd-socket --log.level --log.format --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

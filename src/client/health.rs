@@ -40,13 +40,23 @@ pub async fn ask(url: Url, whose: Whose) -> Result<(), String> {
             // In TLS 1.3 a connection stands before the server refuses it. When the refusal overtakes the request, all that
             // is told here is that the connection was closed.
             Err(error) if own && !error.is_connect() && !error.is_timeout() && attempts.next().is_some() => {}
-            Err(error) => return Err(super::innermost(&error, None)),
+            Err(error) => return Err(format!("{}{}", super::innermost(&error, None), hint(&error, whose))),
         }
     };
     match response.status() {
         status if status.is_success() => Ok(()),
         StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS if own => Ok(()),
         status => Err(format!("it answered HTTP {}", status.as_u16())),
+    }
+}
+
+/// What to look at where nobody answers.
+fn hint(error: &reqwest::Error, whose: Whose) -> &'static str {
+    match whose {
+        Whose::Own => "; is the exporter running, with the same --config.file and --web.listen-address?",
+        // Somebody answered, who is not trusted or does not trust us.
+        Whose::Any if std::iter::successors(error.source(), |&error| error.source()).any(super::is_tls) => "",
+        Whose::Any => "; is that the exporter's address?",
     }
 }
 

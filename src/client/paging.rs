@@ -14,6 +14,7 @@ use futures_util::stream::{self, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 
 use super::FetchError;
+use crate::config::Api;
 
 /// A server whose list never ends is given up after so many pages in one pass: 100,000 rows at 50 a page.
 pub const MAX_PAGES: usize = 2000;
@@ -102,20 +103,25 @@ impl<K: Ord, T> Listing<K, T> {
 }
 
 /// Reads every page. `fetch` is given the offset, and a token: once that is cancelled, a page that was not asked for yet
-/// need not be asked for any more. So many pages as `concurrency` are asked for side by side.
+/// need not be asked for any more. It asks for `page_size` rows. So many pages as `concurrency` are asked for side by
+/// side.
 ///
 /// # Errors
 ///
 /// The first page's own error; `Incomplete` when a later page fails, or when there is no end to them.
-pub async fn read_all<K, T, Fetch, Pages>(fetch: Fetch, concurrency: usize) -> Result<Listing<K, T>, FetchError>
+pub async fn read_all<K, T, Fetch, Pages>(
+    fetch: Fetch,
+    page_size: usize,
+    concurrency: usize,
+) -> Result<Listing<K, T>, FetchError>
 where
     K: Ord,
     Fetch: Fn(usize, CancellationToken) -> Pages,
     Pages: Future<Output = Result<Page<K, T>, FetchError>>,
 {
-    let pass = Pass::read(&fetch, concurrency).await?;
+    let pass = Pass::read(&fetch, page_size, concurrency).await?;
     if pass.listing.is_short() || pass.total_moved {
-        return Ok(Pass::read(&fetch, concurrency).await?.listing);
+        return Ok(Pass::read(&fetch, page_size, concurrency).await?.listing);
     }
     Ok(pass.listing)
 }
@@ -126,6 +132,8 @@ struct Pass<K, T> {
     /// Ranges of offsets whose rows came, by their beginning.
     covered: BTreeMap<usize, usize>,
     total_moved: bool,
+    /// Whether the server gives as many rows at once as it is asked for, so that larger pages would be fewer.
+    heeds_page_size: bool,
 }
 
 /// What a page brought.
@@ -136,15 +144,16 @@ enum Brought {
 }
 
 impl<K: Ord, T> Pass<K, T> {
-    async fn read<Fetch, Pages>(fetch: &Fetch, concurrency: usize) -> Result<Self, FetchError>
+    async fn read<Fetch, Pages>(fetch: &Fetch, page_size: usize, concurrency: usize) -> Result<Self, FetchError>
     where
         Fetch: Fn(usize, CancellationToken) -> Pages,
         Pages: Future<Output = Result<Page<K, T>, FetchError>>,
     {
         let listing = Listing { rows: Rows::new(), reported: None, left_out: 0, pages: 0 };
-        let mut pass = Self { listing, covered: BTreeMap::new(), total_moved: false };
+        let mut pass = Self { listing, covered: BTreeMap::new(), total_moved: false, heeds_page_size: false };
         let first = fetch(0, CancellationToken::new()).await?;
         let stride = first.rows.len();
+        pass.heeds_page_size = stride == page_size && page_size < Api::LARGEST_PAGE;
         let mut brought = pass.take(0, first)?;
         if brought == Brought::Rows && pass.listing.is_short() {
             brought = pass.read_planned(fetch, stride, concurrency).await?;
@@ -198,7 +207,8 @@ impl<K: Ord, T> Pass<K, T> {
     fn take(&mut self, offset: usize, page: Page<K, T>) -> Result<Brought, FetchError> {
         self.listing.pages += 1;
         if self.listing.pages > MAX_PAGES {
-            return Err(FetchError::Incomplete(format!("it does not end within {MAX_PAGES} pages")));
+            let advice = if self.heeds_page_size { "; raise api.page_size" } else { "" };
+            return Err(FetchError::Incomplete(format!("it does not end within {MAX_PAGES} pages{advice}")));
         }
         self.total_moved |= offset > 0 && page.total.is_some() && page.total != self.listing.reported;
         self.listing.reported = page.total.or(self.listing.reported);

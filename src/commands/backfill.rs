@@ -14,7 +14,7 @@ use jiff::civil::Date;
 use tempfile::TempPath;
 
 use self::progress::Progress;
-use super::{Failure, load, start_log_to};
+use super::{Failure, load, of_other_shards, start_log_to, warn_of_config};
 use crate::{
     Exporter,
     backfill::{Backfill, Terms, Totals},
@@ -44,6 +44,7 @@ pub async fn backfill(flags: &cli::Flags, wanted: &cli::Backfilling) -> Result<(
     let mut backfill = Backfill::new(terms.clone(), &output.directory()).map_err(|error| output.refuse(&error))?;
     let mut progress = Progress::begin(targets.len());
     start_log_to(&config, progress.log());
+    warn_of_config(&config);
     let exporter = Exporter::new(config, clock).map_err(Failure::running)?;
     let requests = || exporter.telemetry.snapshot().requests.values().sum::<u64>();
     for (target, account) in targets {
@@ -131,8 +132,11 @@ fn label(text: &str) -> Result<(String, String), Failure> {
 fn targets(config: &Config, names: &[String]) -> Result<Vec<(Target, Account)>, Failure> {
     let known: Vec<_> = config.own_accounts().map(|(name, _)| name.as_str()).collect();
     if known.is_empty() {
-        let message = "no account is configured: name a file that has accounts with --config.file";
-        return Err(Failure::Usage(message.to_owned()));
+        let nothing = || {
+            "no account is configured; name a file that has accounts with --config.file, or set BTCPOOL__ACCOUNTS__..."
+                .to_owned()
+        };
+        return Err(Failure::Usage(of_other_shards(config).unwrap_or_else(nothing)));
     }
     if let Some(name) = names.iter().find(|name| !known.contains(&name.as_str())) {
         let message = format!("--account {name:?} is not configured here; known: {}", known.join(", "));

@@ -20,11 +20,20 @@ use url::Url;
 use super::{
     Account, Api, ApiKey, Cadence, Config, ConfigError, DEFAULTS, Log, LogFormat, LogLevel, Overrides, Polling,
     RejectRateUnit, Shard, Web,
-    source::{KeyPath, Layer, shown_key},
+    source::{ENV_PREFIX, KeyPath, Layer, may_be_key, shown_key, shown_path},
     sources::Sources,
     units,
 };
 use crate::model::{AccountName, Currency};
+
+/// The sections of the configuration.
+const SECTIONS: [&str; 7] = ["api", "polling", "accounts", "coins", "shard", "web", "log"];
+
+/// The sections of the web configuration, which is another file.
+const WEB_SECTIONS: [&str; 4] = ["tls_server_config", "http_server_config", "basic_auth_users", "rate_limit"];
+
+/// What is said of an account.
+const ACCOUNT_KEYS: [&str; 6] = ["api_key", "api_key_file", "currencies", "labels", "expected_hashrate", "workers"];
 
 /// The longest interval or staleness: beyond any use, and well within what the system's clock can add up.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
@@ -84,10 +93,13 @@ fn one_key_each(layers: &mut [Layer]) -> Result<(), ConfigError> {
             }
         }
         if let Some(name) = both {
-            let path = ["accounts".to_owned(), name.clone(), "api_key".to_owned()];
+            let path = ["accounts".to_owned(), name, "api_key".to_owned()];
             // A variable that holds the whole account is the place of the account only.
             let place = (0..=path.len()).rev().find_map(|length| layer.place(&path[..length]));
-            let message = format!("accounts.{name} has both api_key and api_key_file; leave one of the two");
+            let message = format!(
+                "{}: has both api_key and api_key_file; remove one of them",
+                shown_path(&path[..path.len() - 1])
+            );
             return Err(ConfigError::new(place.unwrap_or("configuration"), message));
         }
     }
@@ -277,7 +289,14 @@ impl<'a> Reader<'a> {
     pub(crate) fn sections_are_mappings(&self) -> Result<(), ConfigError> {
         for (section, value) in self.layers.iter().flat_map(Layer::values) {
             match (section.as_str(), value) {
-                (_, Value::Array(..)) => return Err(self.error(&[section], "expected a mapping of keys, found a list")),
+                ("accounts", Value::Array(..)) => {
+                    let message = "expected the accounts' names as keys, found a list; write farm_a: { api_key_file: ... }, \
+                                   without a dash";
+                    return Err(self.error(&[section], message));
+                }
+                (section, Value::Array(..)) if SECTIONS.contains(&section) || WEB_SECTIONS.contains(&section) => {
+                    return Err(self.error(&[section], "expected keys with values, found a list"));
+                }
                 ("polling" | "accounts" | "coins", Value::Dict(_, entries)) => {
                     for (entry, value) in entries {
                         let workers = value.find_ref("workers");
@@ -285,7 +304,7 @@ impl<'a> Reader<'a> {
                             [(&[section.as_str(), entry][..], Some(value)), (&[section, entry, "workers"], workers)]
                         {
                             if matches!(value, Some(Value::Array(..))) {
-                                return Err(self.error(path, "expected a mapping of keys, found a list"));
+                                return Err(self.error(path, "expected keys with values, found a list"));
                             }
                         }
                     }
@@ -299,14 +318,19 @@ impl<'a> Reader<'a> {
     /// What is wrong with a key, at its place.
     pub(crate) fn error(&self, path: &[&str], message: impl fmt::Display) -> ConfigError {
         let owned: KeyPath = path.iter().map(|&key| key.to_owned()).collect();
-        ConfigError::new(&self.place(&owned), format!("{}: {message}", path.join(".")))
+        let place = self.place(&owned);
+        // A flag says by itself which key it stands for.
+        if place.starts_with("--") {
+            return ConfigError::new(&place, message.to_string());
+        }
+        ConfigError::new(&place, format!("{}: {message}", shown_path(path)))
     }
 
     /// As [`Reader::error`], for a last key that may have to be shown as something else.
     pub(crate) fn error_as(&self, path: &[&str], last: &str, message: impl fmt::Display) -> ConfigError {
         let owned: KeyPath = path.iter().map(|&key| key.to_owned()).collect();
-        let shown = [&path[..path.len().saturating_sub(1)], &[last]].concat().join(".");
-        ConfigError::new(&self.place(&owned), format!("{shown}: {message}"))
+        let shown = [&path[..path.len().saturating_sub(1)], &[last]].concat();
+        ConfigError::new(&self.place(&owned), format!("{}: {message}", shown_path(&shown)))
     }
 
     /// Says what figment found, without the value that it found: that might be a key.
@@ -318,10 +342,14 @@ impl<'a> Reader<'a> {
                     path.push(key.clone());
                 }
                 let place = self.place(&path);
-                let message = unknown_key(key, expected);
+                let message = match misnamed(&place) {
+                    Some(meant) => format!("unknown key; {meant}"),
+                    None if path.len() == 1 => unknown_section(key, expected),
+                    None => unknown_key(key, expected),
+                };
                 path.pop();
                 path.push(shown_key(key).to_owned());
-                return ConfigError::new(&place, format!("{}: {message}", path.join(".")));
+                return ConfigError::new(&place, format!("{}: {message}", shown_path(&path)));
             }
             Kind::MissingField(key) => {
                 path.push(key.clone().into_owned());
@@ -331,15 +359,16 @@ impl<'a> Reader<'a> {
                 if self.layers.iter().any(|layer| layer.is_empty_key(&path)) {
                     "has no value; write one, or remove the key".to_owned()
                 } else {
-                    format!("expected {}, found {}", expectation(expected), kind_of(found))
+                    let meant = misnamed(&self.place(&path)).map(|meant| format!("; {meant}")).unwrap_or_default();
+                    format!("expected {}, found {}{meant}", expectation(expected), kind_of(found))
                 }
             }
             // A list with fewer entries than a section has keys.
-            Kind::InvalidLength(..) => "expected a mapping of keys, found a list".to_owned(),
+            Kind::InvalidLength(..) => "expected keys with values, found a list".to_owned(),
             Kind::DuplicateField(key) => format!("{key} is set twice"),
             _ => "is not of the expected form".to_owned(),
         };
-        ConfigError::new(&self.place(&path), format!("{}: {message}", path.join(".")))
+        ConfigError::new(&self.place(&path), format!("{}: {message}", shown_path(&path)))
     }
 
     /// Parses one text, or says what was expected of it.
@@ -350,7 +379,11 @@ impl<'a> Reader<'a> {
         expected: &str,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Result<T, ConfigError> {
-        parse(text.trim()).ok_or_else(|| self.error(path, format!("{text:?} is not {expected}")))
+        parse(text.trim()).ok_or_else(|| {
+            let secret = path.first() == Some(&"accounts") && may_be_key(text, 4);
+            let shown = if secret { "the value (not shown: it may be a key)".to_owned() } else { format!("{text:?}") };
+            self.error(path, format!("{shown} is not {expected}"))
+        })
     }
 
     fn integer(&self, path: &[&str], text: &str, least: usize, most: usize) -> Result<usize, ConfigError> {
@@ -359,7 +392,7 @@ impl<'a> Reader<'a> {
     }
 
     fn truth(&self, path: &[&str], text: &str) -> Result<bool, ConfigError> {
-        self.read(path, text, "true or false", |text| match text {
+        self.read(path, text, "true or false", |text| match text.to_ascii_lowercase().as_str() {
             "true" | "yes" | "on" => Some(true),
             "false" | "no" | "off" => Some(false),
             _ => None,
@@ -397,7 +430,13 @@ impl<'a> Reader<'a> {
             block_subsidies.insert(currency, subsidy);
         }
         let count = self.integer(&["shard", "count"], &raw.shard.count, 1, 100_000)?;
-        let index = self.integer(&["shard", "index"], &raw.shard.index, 0, count - 1)?;
+        let index = match raw.shard.index.trim().parse::<usize>() {
+            Ok(index) if index >= count => {
+                let message = format!("\"{index}\" is not below shard.count ({count}); the index counts from 0");
+                return Err(self.error(&["shard", "index"], message));
+            }
+            _ => self.integer(&["shard", "index"], &raw.shard.index, 0, count - 1)?,
+        };
         Ok(Config {
             api: self.api(&raw.api)?,
             polling: Polling {
@@ -409,22 +448,22 @@ impl<'a> Reader<'a> {
             shard: Shard { index: index as u64, count: count as u64 },
             web: self.web(&raw.web)?,
             log: Log {
-                level: self.read(
-                    &["log", "level"],
-                    &raw.log.level,
-                    "debug, info, warn or error",
-                    |text| match text {
-                        "debug" => Some(LogLevel::Debug),
-                        "info" => Some(LogLevel::Info),
-                        "warn" => Some(LogLevel::Warn),
-                        "error" => Some(LogLevel::Error),
-                        _ => None,
-                    },
-                )?,
-                format: self.read(&["log", "format"], &raw.log.format, "logfmt or json", |text| match text {
-                    "logfmt" => Some(LogFormat::Logfmt),
-                    "json" => Some(LogFormat::Json),
+                level: self.read(&["log", "level"], &raw.log.level, "debug, info, warn or error", |text| match text
+                    .to_ascii_lowercase()
+                    .as_str()
+                {
+                    "debug" => Some(LogLevel::Debug),
+                    "info" => Some(LogLevel::Info),
+                    "warn" | "warning" => Some(LogLevel::Warn),
+                    "error" => Some(LogLevel::Error),
                     _ => None,
+                })?,
+                format: self.read(&["log", "format"], &raw.log.format, "logfmt or json", |text| {
+                    match text.to_ascii_lowercase().as_str() {
+                        "logfmt" => Some(LogFormat::Logfmt),
+                        "json" => Some(LogFormat::Json),
+                        _ => None,
+                    }
                 })?,
             },
             sources,
@@ -448,7 +487,7 @@ impl<'a> Reader<'a> {
                 rate_expected,
                 |text| text.parse().ok().filter(|&n: &f64| n > 0.0 && n <= 1000.0),
             )?,
-            page_size: self.integer(&["api", "page_size"], &raw.page_size, 1, 10_000)?,
+            page_size: self.integer(&["api", "page_size"], &raw.page_size, 1, Api::LARGEST_PAGE)?,
             max_response_bytes: self.read(
                 &["api", "max_response_bytes"],
                 &raw.max_response_bytes,
@@ -668,23 +707,71 @@ fn is_label_name(text: &str) -> bool {
 
 /// What to say of a key that nobody knows.
 pub(crate) fn unknown_key(key: &str, known: &[&str]) -> String {
-    let nearest = known
-        .iter()
-        .map(|&candidate| (strsim::damerau_levenshtein(key, candidate), candidate))
-        .min()
-        .filter(|&(distance, candidate)| distance <= candidate.len().max(key.len()) / 2);
-    match nearest {
-        Some((_, nearest)) => format!("unknown key; did you mean {nearest}? Known here: {}", known.join(", ")),
+    match meant(key, known) {
+        Some(meant) => format!("unknown key; did you mean {meant}? Known here: {}", known.join(", ")),
         None => format!("unknown key. Known here: {}", known.join(", ")),
     }
+}
+
+/// The known key that was meant, perhaps: one but for a slip of the finger; or the shortest that is the key with
+/// something more or less; or the nearest by spelling.
+fn meant<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
+    let distances = known.iter().map(|&candidate| (strsim::damerau_levenshtein(key, candidate), candidate));
+    let nearest = distances.min().filter(|&(distance, candidate)| distance <= candidate.len().max(key.len()) / 2);
+    let slip = nearest.filter(|&(distance, _)| distance <= 2.min(key.len() / 3));
+    // A short word is in many a long one by chance.
+    let longer = |candidate: &str| key.len() >= 3 && candidate.contains(key);
+    let shorter = |candidate: &str| candidate.len() * 5 >= key.len() * 2 && key.contains(candidate);
+    let alike =
+        || known.iter().copied().filter(|known| longer(known) || shorter(known)).min_by_key(|known| known.len());
+    slip.map(|(_, slip)| slip).or_else(alike).or(nearest.map(|(_, nearest)| nearest))
+}
+
+/// What to say of a key at the top of a file, where it may have come to from elsewhere.
+fn unknown_section(key: &str, known: &[&str]) -> String {
+    let at_home = if !known.contains(&"api") {
+        SECTIONS.contains(&key).then(|| "it belongs to the exporter's configuration (--config.file)".to_owned())
+    } else if WEB_SECTIONS.contains(&key) {
+        Some("it belongs to the web configuration, the file that --web.config.file names".to_owned())
+    } else if ACCOUNT_KEYS.contains(&key) {
+        Some("it belongs under an account's name under accounts".to_owned())
+    } else {
+        let section = known_paths().into_iter().find(|path| path.get(1).is_some_and(|known| known == key));
+        section.map(|path| format!("it belongs under {}", path[0]))
+    };
+    match at_home {
+        Some(at_home) => format!("unknown key here; {at_home}. Known here: {}", known.join(", ")),
+        None => unknown_key(key, known),
+    }
+}
+
+/// Which variable was meant by one whose parts are joined by too few underscores, or by too many.
+fn misnamed(variable: &str) -> Option<String> {
+    let flat = variable.strip_prefix(ENV_PREFIX)?.to_ascii_lowercase().replace("__", "_");
+    let is_flat = |path: &&KeyPath| path.join("_").eq_ignore_ascii_case(&flat);
+    let path = known_paths().iter().find(is_flat).cloned().or_else(|| {
+        let of_account = flat.strip_prefix("accounts_")?;
+        let keys = ["api_key_file", "api_key", "currencies", "workers__enabled", "workers__max"];
+        keys.into_iter().find_map(|key| {
+            let name = of_account.strip_suffix(&key.replace("__", "_"))?.strip_suffix('_')?;
+            Some(vec!["accounts".to_owned(), name.to_owned(), key.to_owned()])
+        })
+    })?;
+    let meant = format!("{ENV_PREFIX}{}", path.join("__").to_ascii_uppercase());
+    (!meant.eq_ignore_ascii_case(variable)).then(|| format!("did you mean {meant}? Keys are joined by two underscores"))
+}
+
+/// The path of each key that has a default, and of each section.
+fn known_paths() -> Vec<KeyPath> {
+    Layer::yaml("defaults", DEFAULTS).map(|defaults| defaults.paths().cloned().collect()).unwrap_or_default()
 }
 
 /// serde's words for what was wanted, in ours.
 fn expectation(expected: &str) -> &str {
     match expected {
         "a string" | "string" => "a single value",
-        "a map" | "map" => "a mapping of keys",
-        other if other.starts_with("struct ") => "a mapping of keys",
+        "a map" | "map" => "keys with values",
+        other if other.starts_with("struct ") => "keys with values",
         other => other,
     }
 }
@@ -693,7 +780,7 @@ fn expectation(expected: &str) -> &str {
 const fn kind_of(found: &Actual) -> &'static str {
     match found {
         Actual::Seq => "a list",
-        Actual::Map => "a mapping of keys",
+        Actual::Map => "keys with values",
         _ => "a single value",
     }
 }

@@ -57,7 +57,7 @@ impl Layer {
         let mut layer = Self::new(name);
         match layer.value(text, tree, &mut Vec::new()) {
             Value::Dict(_, values) => layer.values = values,
-            _ => return Err(ConfigError::new(name, "expected a mapping of keys, each with a colon behind it")),
+            _ => return Err(ConfigError::new(name, "expected keys, each with a colon and a value behind it")),
         }
         Ok(layer)
     }
@@ -85,10 +85,11 @@ impl Layer {
         let mut variables: Vec<_> = variables.into_iter().filter(|(name, _)| name.starts_with(ENV_PREFIX)).collect();
         variables.sort();
         for (name, text) in variables {
+            let place = shown_variable(&name);
             let mut path: KeyPath = name[ENV_PREFIX.len()..].split("__").map(str::to_ascii_lowercase).collect();
             if path.iter().any(String::is_empty) {
                 return Err(ConfigError::new(
-                    &name,
+                    &place,
                     "the variable's name has an empty part; keys are joined by \"__\"",
                 ));
             }
@@ -108,13 +109,13 @@ impl Layer {
             let value = if !is_text && (bracketed('[', ']') || bracketed('{', '}')) {
                 let inner = Self::yaml("", &format!("value: {text}"));
                 // Line and column would be those of our own text.
-                let inner = inner.map_err(|error| ConfigError::new(&name, error.message))?;
+                let inner = inner.map_err(|error| ConfigError::new(&place, error.message))?;
                 inner.values.get("value").cloned().unwrap_or_else(|| Value::from(""))
             } else {
                 Value::from(text)
             };
             let path: Vec<&str> = path.iter().map(String::as_str).collect();
-            layer.set(&path, &name, value)?;
+            layer.set(&path, &place, value)?;
         }
         Ok(layer)
     }
@@ -149,6 +150,11 @@ impl Layer {
     pub fn is_quoted(&self, path: &[&str]) -> bool {
         let path: KeyPath = path.iter().map(|&key| key.to_owned()).collect();
         self.quoted.contains(&path)
+    }
+
+    /// The paths of all keys that the layer sets, and of those above them.
+    pub fn paths(&self) -> impl Iterator<Item = &KeyPath> {
+        self.places.keys()
     }
 
     /// What the layer sets.
@@ -247,7 +253,7 @@ fn syntax_error(name: &str, text: &str, error: &serde_saphyr::Error) -> ConfigEr
     let place = place(name, &location);
     if let serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } = error {
         let key = shown_key(key);
-        return ConfigError::new(&place, format!("{key}: the key stands here a second time; leave one of the two"));
+        return ConfigError::new(&place, format!("{key}: this key is set a second time here; remove one of them"));
     }
     let line = usize::try_from(location.line()).ok().and_then(|n| text.lines().nth(n.saturating_sub(1)));
     if line.is_none_or(may_hold_secret) {
@@ -267,6 +273,32 @@ fn may_hold_secret(line: &str) -> bool {
 pub fn shown_key(key: &str) -> &str {
     let digits = key.chars().filter(char::is_ascii_digit).count();
     if digits >= 4 || key.len() >= 64 || key.contains('$') { "(not shown)" } else { key }
+}
+
+/// Whether a text, or a word of it, may be a key of the pool: as long, of the same characters, and with as many digits
+/// at the least.
+pub fn may_be_key(text: &str, digits: usize) -> bool {
+    let foreign = |c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    let has_digits = |word: &str| word.bytes().filter(u8::is_ascii_digit).count() >= digits;
+    text.split(foreign).any(|word| word.len() >= 20 && has_digits(word))
+}
+
+/// A path as it may be shown: a key of the pool may stand where an account's name belongs, or under it.
+pub fn shown_path<Key: AsRef<str>>(path: &[Key]) -> String {
+    let of_accounts = path.first().is_some_and(|top| top.as_ref() == "accounts");
+    let shown = |(depth, key)| match depth {
+        // A name may well have a number in it.
+        1 if of_accounts && may_be_key(key, 8) => "(not shown)",
+        2.. if of_accounts && may_be_key(key, 4) => "(not shown)",
+        _ => key,
+    };
+    path.iter().map(AsRef::as_ref).enumerate().map(shown).collect::<Vec<_>>().join(".")
+}
+
+/// The name of a variable as it may be shown, for the same reason.
+pub fn shown_variable(name: &str) -> String {
+    let shown = |part| if may_be_key(part, 8) { "(not shown)" } else { part };
+    name.split("__").map(shown).collect::<Vec<_>>().join("__")
 }
 
 /// Any YAML, untyped.

@@ -8,6 +8,7 @@ use std::{
     collections::BTreeMap,
     convert::Infallible,
     io,
+    net::SocketAddr,
     pin::{Pin, pin},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
@@ -28,6 +29,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::graceful::GracefulConnection,
 };
+use rustix::io::Errno;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     net::{TcpListener, TcpStream},
@@ -108,8 +110,8 @@ impl Server {
         let mut tasks = JoinSet::new();
         loop {
             let accept = async {
-                let (stream, _peer) = listener.accept().await?;
-                Ok::<_, io::Error>((stream, self.connections.admit().await))
+                let (stream, peer) = listener.accept().await?;
+                Ok::<_, io::Error>((stream, peer, self.connections.admit().await))
             };
             let accepted = tokio::select! {
                 () = shutdown.cancelled() => break,
@@ -118,15 +120,15 @@ impl Server {
             // Ended ones are let go as new ones come.
             while tasks.try_join_next().is_some() {}
             match accepted {
-                Ok((stream, place)) => {
-                    tasks.spawn(self.clone().attend(stream, place, shutdown.clone()));
+                Ok((stream, peer, place)) => {
+                    tasks.spawn(self.clone().attend(stream, peer, place, shutdown.clone()));
                 }
                 // Whoever connected has gone already.
                 Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => {
                 }
                 Err(error) => {
-                    // Out of file descriptors, for one: trying again at once would only burn the processor.
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    // Trying again at once would only burn the processor.
+                    tracing::warn!(%error, "a connection could not be accepted{}", remedy(&error));
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }
@@ -136,7 +138,7 @@ impl Server {
     }
 
     /// One connection, from its beginning to its end.
-    async fn attend(self, stream: TcpStream, place: Place, shutdown: CancellationToken) {
+    async fn attend(self, stream: TcpStream, peer: SocketAddr, place: Place, shutdown: CancellationToken) {
         // An answer is one write; waiting for more would only delay it.
         let _ = stream.set_nodelay(true);
         let activity = place.activity.clone();
@@ -158,7 +160,7 @@ impl Server {
                 self.speak(stream, protocol, &activity, &shutdown).await;
             }
             Err((error, stream)) => {
-                tracing::debug!(%error, "a client did not get through the TLS handshake");
+                tracing::debug!(%peer, %error, "a client did not get through the TLS handshake");
                 tokio::select! {
                     () = hear_out(stream) => {}
                     _ = activity.overdue() => {}
@@ -202,6 +204,14 @@ impl Server {
                 drive(builder.serve_connection(stream, service), activity, shutdown).await;
             }
         }
+    }
+}
+
+/// What helps where no connection is taken any more.
+fn remedy(error: &io::Error) -> &'static str {
+    match Errno::from_io_error(error) {
+        Some(Errno::MFILE | Errno::NFILE) => "; allow more open files (LimitNOFILE of the service, or ulimit -n)",
+        _ => "",
     }
 }
 

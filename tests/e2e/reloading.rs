@@ -341,7 +341,8 @@ async fn only_who_may_reloads_over_http() {
 
 #[tokio::test]
 async fn changed_files_are_taken_up_without_a_signal() {
-    const COMPLAINT: &str = "message=\"the configuration has changed, and was not taken up\"";
+    const COMPLAINT: &str =
+        "message=\"the configuration has changed, and was not taken up; the one before stays in use\"";
     let files = Files::new();
     let by_file = files.by_file("stays_by_file");
     files.configure(&by_file);

@@ -557,6 +557,7 @@ async fn what_may_pass_is_tried_again() {
         again.len() == 2 && again[0].contains("reason=incomplete") && again[1].contains("reason=http_5xx"),
         "{errors}"
     );
+    assert!(again.iter().all(|line| line.contains(" account=farm currency=BTC endpoint=profit_history ")), "{errors}");
     // Each pause is longer than the one before.
     assert!(again[0].ends_with(" seconds=1") && again[1].ends_with(" seconds=4"), "{errors}");
     assert_eq!(failing.load(std::sync::atomic::Ordering::SeqCst), 5);
@@ -639,7 +640,13 @@ fn bad_usage_is_refused_before_anything_is_asked() {
     assert_eq!(code, Some(2));
     assert!(errors.starts_with("error: invalid value 'yesterday' for '--to <DATE>'"), "{errors}");
     let (code, output, errors) = run(program(&["backfill"]));
-    let expected = "btcpool-exporter: no account is configured: name a file that has accounts with --config.file\n";
+    let expected = "btcpool-exporter: no account is configured; name a file that has accounts with --config.file, or set \
+                    BTCPOOL__ACCOUNTS__...\n";
+    assert_eq!((code, output.as_str(), errors.as_str()), (Some(2), "", expected));
+    let mut elsewhere = program(&["backfill"]);
+    elsewhere.envs([("BTCPOOL__ACCOUNTS__FARM__API_KEY", "k"), ("BTCPOOL__SHARD", "{index: 0, count: 100000}")]);
+    let (code, output, errors) = run(elsewhere);
+    let expected = "btcpool-exporter: none of the 1 accounts falls to shard 0 of 100000\n";
     assert_eq!((code, output.as_str(), errors.as_str()), (Some(2), "", expected));
     assert_eq!(desk.files(), ["config.yml", "socket"]);
 }

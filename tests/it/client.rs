@@ -184,9 +184,13 @@ async fn every_answer_that_is_no_good_has_its_reason() {
             Reason::Auth,
             "the pool refused the key (HTTP 403); is it the key of this account",
         ),
-        (ResponseTemplate::new(404), Reason::Http4xx, "the pool answered HTTP 404"),
+        (
+            ResponseTemplate::new(404),
+            Reason::Http4xx,
+            "the pool answered HTTP 404; does api.base_url still lead to the API?",
+        ),
         (ResponseTemplate::new(500), Reason::Http5xx, "the pool answered HTTP 500"),
-        (ResponseTemplate::new(502), Reason::Http5xx, "the pool answered HTTP 502"),
+        (ResponseTemplate::new(502), Reason::Http5xx, "the pool answered HTTP 502; the trouble is at the pool"),
         (ResponseTemplate::new(429), Reason::RateLimited, "HTTP 429"),
         (ResponseTemplate::new(301), Reason::Redirect, "(HTTP 301) to nowhere"),
         (
@@ -226,7 +230,7 @@ async fn every_answer_that_is_no_good_has_its_reason() {
         (ok("{\"status\":\"ok\",\"data\":\"no\"}"), Reason::ApiError, "status ok: no"),
         (ok(&format!("{{\"status\":\"E\",\"error\":\"your key is {KEY}\"}}")), Reason::ApiError, "message withheld"),
         (ok("{\"status\":\"E\",\"msg\":\"no 3D4E5F here\"}"), Reason::ApiError, "message withheld"),
-        (ok(&long), Reason::BodyTooLarge, "more than 1048576 bytes (api.max_response_bytes)"),
+        (ok(&long), Reason::BodyTooLarge, "1048576 bytes; lower api.page_size, or raise api.max_response_bytes"),
     ];
     for (answer, reason, message) in table {
         let pool = Pool::start().await;
@@ -420,14 +424,14 @@ async fn what_goes_wrong_on_the_way_has_its_reason() {
     let not_tls = closing.replace("http://", "https://");
     let plain_tls = other_protocol.replace("http://", "https://");
     for (base_url, reason, message) in [
-        (half.as_str(), Reason::Connect, "the connection failed"),
-        (&closing, Reason::Connect, "the connection failed"),
-        (&other_protocol, Reason::Connect, "the connection failed"),
-        (&refused, Reason::Connect, "Connection refused"),
+        (half.as_str(), Reason::Connect, "the connection to the pool failed: "),
+        (&closing, Reason::Connect, "the connection to the pool failed: "),
+        (&other_protocol, Reason::Connect, "the connection to the pool failed: "),
+        (&refused, Reason::Connect, "(os error 111); check api.base_url, the network and the firewall"),
         (&silent, Reason::Timeout, "no complete answer within 300ms"),
-        ("https://no-such-host.invalid/ru/api", Reason::Dns, "the host name of the pool cannot be resolved"),
-        (&plain_tls, Reason::Tls, "no trusted TLS connection"),
-        (&not_tls, Reason::Connect, "the connection failed"),
+        ("https://no-such-host.invalid/ru/api", Reason::Dns, "; check api.base_url and this machine's DNS"),
+        (&plain_tls, Reason::Tls, "; check this machine's clock and CA certificates"),
+        (&not_tls, Reason::Connect, "the connection to the pool failed: "),
     ] {
         let timeout = if reason == Reason::Timeout { "300ms" } else { "20s" };
         let asking = Asking::with(base_url, &format!("timeout: {timeout}"));

@@ -60,9 +60,14 @@ fn last_line(text: &str) -> &str {
 
 #[test]
 fn version() {
-    for flag in ["--version", "-V"] {
-        let expected = format!("btcpool-exporter {}\n", env!("CARGO_PKG_VERSION"));
-        assert_eq!(run(program(&[flag])), (Some(0), expected, String::new()));
+    let line = format!("btcpool-exporter {}\n", env!("CARGO_PKG_VERSION"));
+    for command in [&[][..], &["check"]] {
+        assert_eq!(run(program(&[command, &["-V"]].concat())), (Some(0), line.clone(), String::new()));
+        let (code, output, errors) = run(program(&[command, &["--version"]].concat()));
+        assert_eq!((code, errors.as_str()), (Some(0), ""));
+        let rest: Vec<_> = output.strip_prefix(&line).expect("the first line is the same").lines().collect();
+        let [revision, compiler] = rest[..] else { panic!("{output}") };
+        assert!(revision.starts_with("revision ") && compiler.starts_with("rustc "), "{output}");
     }
 }
 
@@ -75,8 +80,11 @@ fn help_names_every_command_and_flag() {
         assert!(words.contains(word), "{word}\n{help}");
         let (code, of_command, _) = run(program(&[word, "--help"]));
         assert_eq!(code, Some(0));
-        // The flags of every command are flags of each.
+        // The flags of every command are flags of each, and its own stand above them.
         assert!(of_command.contains("--config.file <FILE>"), "{of_command}");
+        let headings: Vec<_> =
+            of_command.lines().filter(|line| !line.starts_with(' ') && line.ends_with(':')).collect();
+        assert_eq!(headings, ["Options:", "Configuration:", "Serving:", "Log:"], "{of_command}");
     }
     for flag in [
         "--config.file",
@@ -113,17 +121,40 @@ fn bad_usage_is_refused() {
             &["demo", "--config.file", "config.yml"],
             "btcpool-exporter: demo brings its own configuration; leave --config.file out",
         ),
+        (
+            &["demo", "--web.enable-lifecycle"],
+            "btcpool-exporter: demo has nothing to reload and binds its own addresses; leave --web.enable-lifecycle out",
+        ),
+        (
+            &["--web.systemd-socket", "demo"],
+            "btcpool-exporter: demo has nothing to reload and binds its own addresses; leave --web.systemd-socket out",
+        ),
+        (
+            &["demo", "--config.enable-auto-reload"],
+            "btcpool-exporter: demo has nothing to reload and binds its own addresses; leave --config.enable-auto-reload \
+             out",
+        ),
         (&["demo", "--speed=-1"], "btcpool-exporter: --speed must be from 0 to 100000"),
         (&["demo", "--speed=NaN"], "btcpool-exporter: --speed must be from 0 to 100000"),
         (
             &["serve", "--log.level", "loud"],
-            "btcpool-exporter: --log.level: log.level: \"loud\" is not debug, info, warn or error",
+            "btcpool-exporter: --log.level: \"loud\" is not debug, info, warn or error",
         ),
     ] {
         let (code, output, errors) = run(program(arguments));
         let first = errors.lines().next().unwrap_or_default();
         assert_eq!((code, output.as_str(), first), (Some(2), "", expected), "{errors}");
     }
+}
+
+#[test]
+fn a_number_of_threads_that_is_none_is_refused() {
+    for text in ["x", "", "0", "-1", "1.5"] {
+        let result = run(with(program(&["check"]), &[("TOKIO_WORKER_THREADS", text)]));
+        let expected = format!("btcpool-exporter: TOKIO_WORKER_THREADS: {text:?} is not a whole number above 0\n");
+        assert_eq!(result, (Some(2), String::new(), expected));
+    }
+    assert_eq!(run(with(program(&["check"]), &[("TOKIO_WORKER_THREADS", "1")])).0, Some(0));
 }
 
 /// The address is taken already, so a program that bound before it looked would say so instead.
@@ -196,35 +227,83 @@ fn check_tells_what_will_be_polled() {
     let folder = TempDir::new().unwrap();
     let file = write(&folder, "config.yml", SMALL);
     let expected = format!(
-        "The configuration is valid (file: {file}).
-pool        https://btcpool.kz/ru/api
-live        every 60s, shown for 300s
-history     every 900s, shown for 7200s; the pool's day begins at UTC+08
+        "{}The configuration is valid (file: {file})
+pool        https://btcpool.kz/ru/api; timeout 15s, 4 requests at a time, 100 rows a page, reject_rate in ratio
+live        every 1m, shown for 5m
+history     every 15m, shown for 2h; the pool's day begins at UTC+08
 accounts    2
   farm_a: BTC, LTC; at most 20000 workers
     BTC expected at 12.0 PH/s
   farm_b: BTC; no workers
 requests    at least 6 each live interval and 6 each history interval: 0.11 a second, of 5 allowed
-"
+web         :10058; metrics at /metrics, at most 40 requests at a time, POST /-/reload is off
+web config  none: plain HTTP, for everybody
+log         info, logfmt
+",
+        program_line()
     );
-    assert_eq!(run(program(&["check", "--config.file", &file])), (Some(0), expected.clone(), String::new()));
-    // Flags may stand before the command, too, and on both sides of it.
     assert_eq!(run(program(&["--config.file", &file, "check"])), (Some(0), expected.clone(), String::new()));
+    // Flags may stand before the command, behind it, and on both sides of it.
+    assert_eq!(run(program(&["check", "--config.file", &file])), (Some(0), expected.clone(), String::new()));
     let split = ["--log.level=error", "check", "--config.file", &file];
-    assert_eq!(run(program(&split)), (Some(0), expected, String::new()));
+    let quieter = expected.replace("log         info", "log         error");
+    assert_eq!(run(program(&split)), (Some(0), quieter, String::new()));
 }
 
 #[test]
 fn check_without_a_configuration() {
     let expected = "\
-The configuration is valid (file: none).
-pool        https://btcpool.kz/ru/api
-live        every 60s, shown for 300s
-history     every 900s, shown for 7200s; the pool's day begins at UTC+08
+The configuration is valid (file: none)
+pool        https://btcpool.kz/ru/api; timeout 15s, 4 requests at a time, 100 rows a page, reject_rate in ratio
+live        every 1m, shown for 5m
+history     every 15m, shown for 2h; the pool's day begins at UTC+08
 accounts    0
 requests    at least 1 each live interval and 0 each history interval: 0.02 a second, of 5 allowed
+web         :10058; metrics at /metrics, at most 40 requests at a time, POST /-/reload is off
+web config  none: plain HTTP, for everybody
+log         info, logfmt
 ";
-    assert_eq!(run(program(&["check"])), (Some(0), expected.to_owned(), String::new()));
+    assert_eq!(run(program(&["check"])), (Some(0), program_line() + expected, String::new()));
+}
+
+/// The first line: what is asked for when something is reported.
+fn program_line() -> String {
+    let (code, output, _) = run(program(&["check"]));
+    let line = output.lines().next().unwrap_or_default().to_owned();
+    let begin = format!("btcpool-exporter {} (revision ", env!("CARGO_PKG_VERSION"));
+    let end = format!(", {} {})", std::env::consts::OS, std::env::consts::ARCH);
+    assert!(code == Some(0) && line.starts_with(&begin) && line.ends_with(&end), "{output}");
+    line + "\n"
+}
+
+/// Variables are named and not quoted; the serving side is told of with what differs from one system to another.
+#[test]
+fn check_tells_of_the_environment_and_of_the_serving_side() {
+    let folder = TempDir::new().unwrap();
+    let web = write(&folder, "web.yml", "tls_server_config: { prefer_server_cipher_suites: true }\n");
+    let environment = [
+        ("BTCPOOL__ACCOUNTS__FARM_A__API_KEY", KEY),
+        ("BTCPOOL__API__REJECT_RATE_UNIT", "percent"),
+        ("BTCPOOL__WEB__MAX_REQUESTS", "0"),
+        ("BTCPOOL_EXPORTER_PORT", "tcp://10.0.0.1:10058"),
+    ];
+    let flags = ["--web.config.file", &web, "--web.enable-lifecycle", "--log.format", "json", "--log.level", "warn"];
+    let listen = ["--web.listen-address", ":1", "--web.listen-address", "[::1]:2"];
+    let command = program(&[&["check"][..], &flags, &listen].concat());
+    let (code, output, errors) = run(with(command, &environment));
+    assert_eq!((code, errors.as_str()), (Some(0), ""), "{output}");
+    let warning = "there is neither cert_file nor key_file, so nothing is encrypted";
+    for line in [
+        "environment BTCPOOL__ACCOUNTS__FARM_A__API_KEY, BTCPOOL__API__REJECT_RATE_UNIT, BTCPOOL__WEB__MAX_REQUESTS",
+        "pool        https://btcpool.kz/ru/api; timeout 15s, 4 requests at a time, 100 rows a page, reject_rate in percent",
+        "web         :1, [::1]:2; metrics at /metrics, any number of requests at a time, POST /-/reload is on",
+        &format!("web config  {web}, without TLS"),
+        "log         warn, json",
+        &format!("warning     {web}:1:1: tls_server_config: {warning}"),
+    ] {
+        assert!(output.lines().any(|found| found == line), "{line}\n{output}");
+    }
+    assert!(!output.contains(&KEY[..6]), "{output}");
 }
 
 /// farm_b is in shard 0 of 2 and farm_a in shard 1 (see `config`).
@@ -238,21 +317,47 @@ fn check_tells_of_shards_and_of_what_is_unwise() {
         ("BTCPOOL__API__DAY_UTC_OFFSET", "-03:30"),
     ];
     let expected = format!(
-        "The configuration is valid (file: {file}).
-pool        https://btcpool.kz/ru/api
-live        every 60s, shown for 300s
-history     every 900s, shown for 7200s; the pool's day begins at UTC-03:30
+        "{}The configuration is valid (file: {file})
+environment BTCPOOL__API__DAY_UTC_OFFSET, BTCPOOL__API__REQUESTS_PER_SECOND, BTCPOOL__SHARD
+pool        https://btcpool.kz/ru/api; timeout 15s, 4 requests at a time, 100 rows a page, reject_rate in ratio
+live        every 1m, shown for 5m
+history     every 15m, shown for 2h; the pool's day begins at UTC-03:30
 accounts    1 of 2 (shard 0 of 2)
   farm_b: BTC; no workers
 requests    at least 2 each live interval and 2 each history interval: 0.04 a second, of 0.01 allowed
-warning     polling needs 2 requests every 60s and 2 every 900s, 0.0 a second, but api.requests_per_second allows \
-         0.01: data will be older than the interval. Set api.requests_per_second to 1, or polling.live.interval to 214s \
-         (and polling.history.interval and the stale_after of both in proportion), or raise api.page_size, or poll fewer \
-         accounts here (shard)
-"
+web         :10058; metrics at /metrics, at most 40 requests at a time, POST /-/reload is off
+web config  none: plain HTTP, for everybody
+log         info, logfmt
+warning     polling needs 2 requests every 1m and 2 every 15m, 0.04 a second, but api.requests_per_second allows \
+         0.01, so that data will be older than the interval: set api.requests_per_second to 1, or lengthen \
+         polling.live.interval to 3m34s and the other durations of polling in proportion, or raise api.page_size, or \
+         divide the accounts (shard)
+",
+        program_line()
     );
     let result = run(with(program(&["check", "--config.file", &file]), &shard));
     assert_eq!(result, (Some(0), expected, String::new()));
+}
+
+/// No account of a few is in the first of very many shards.
+#[test]
+fn a_shard_without_accounts_is_told_of() {
+    let (_listener, base_url) = silent();
+    let environment = [
+        ("BTCPOOL__ACCOUNTS__FARM__API_KEY", KEY),
+        ("BTCPOOL__SHARD", "{index: 0, count: 100000}"),
+        ("BTCPOOL__API__BASE_URL", &base_url),
+    ];
+    let told = "none of the 1 accounts falls to shard 0 of 100000";
+    let (code, output, _) = run(with(program(&["check"]), &environment));
+    assert_eq!((code, last_line(&output)), (Some(0), &*format!("warning     {told}")));
+    let mut exporter = Program::start(with(program(&["--web.listen-address", "127.0.0.1:0"]), &environment));
+    exporter
+        .until_log(&format!("level=warn message=\"{told}, so that only statistics of the whole pool will be served"));
+    // Before that a signal would end it in another way.
+    exporter.address();
+    exporter.signal("TERM");
+    assert_eq!(exporter.end().0, Some(0));
 }
 
 #[test]
@@ -261,10 +366,17 @@ fn check_warns_of_a_key_file_that_others_can_read() {
     let folder = TempDir::new().unwrap();
     let file = write(&folder, "key", KEY);
     fs::set_permissions(Path::new(&file), fs::Permissions::from_mode(0o644)).unwrap();
-    let (code, _, log) = run(with(program(&["check"]), &[("BTCPOOL__ACCOUNTS__FARM__API_KEY_FILE", &file)]));
-    let (_, line) = log.split_once(" level=").unwrap();
+    let environment = [("BTCPOOL__ACCOUNTS__FARM__API_KEY_FILE", file.as_str())];
+    let (code, output, log) = run(with(program(&["check"]), &environment));
     let why = "can be read by group or others (mode 644); chmod 600 it";
-    assert_eq!((code, line), (Some(0), &*format!("warn message=\"accounts.farm.api_key_file: {file} {why}\"\n")));
+    let expected = format!("warning     accounts.farm.api_key_file: {file} {why}");
+    assert_eq!((code, last_line(&output), log.as_str()), (Some(0), &*expected, ""));
+    // Who polls says it in the log.
+    let base_url = format!("http://127.0.0.1:{}/", closed_port());
+    let environment = [environment[0], ("BTCPOOL__API__BASE_URL", &base_url)];
+    let (_, _, log) = run(with(program(&["once"]), &environment));
+    let (_, line) = log.lines().next().and_then(|line| line.split_once(" level=")).unwrap();
+    assert_eq!(line, format!("warn message=\"accounts.farm.api_key_file: {file} {why}\""));
 }
 
 fn accounts(folder: &TempDir, pool: &Pool, accounts: &str) -> String {
@@ -283,7 +395,7 @@ async fn check_probes_each_account_and_currency() {
     pool.responds_to("good", "summary_data", ResponseTemplate::new(200).set_body_string(sample("summary_data"))).await;
     pool.responds_to("bad", "summary_data", ResponseTemplate::new(403)).await;
     let (code, output, errors) = run_beside(program(&["check", "--probe", "--config.file", &file])).await;
-    let (_, probes) = output.split_once(" allowed\n").unwrap();
+    let (_, probes) = output.split_once("log         info, logfmt\n").unwrap();
     assert_eq!(
         probes,
         "farm_a BTC: ok\n\
@@ -291,7 +403,7 @@ async fn check_probes_each_account_and_currency() {
          farm_b BTC: auth: the pool refused the key (HTTP 403); is it the key of this account, and is this IP address \
          allowed to use it?\n"
     );
-    let summary = "btcpool-exporter: 1 of the accounts' currencies failed\n";
+    let summary = "btcpool-exporter: 1 of 3 probes failed; the lines above say why\n";
     assert_eq!((code, errors.as_str()), (Some(1), summary));
     // Once each, and nothing else.
     assert_eq!(pool.0.received_requests().await.unwrap().len(), 3);
@@ -305,6 +417,13 @@ async fn check_is_content_when_every_probe_is_answered() {
     pool.answers_samples().await;
     let (code, output, errors) = run_beside(program(&["--config.file", &file, "check", "--probe"])).await;
     assert_eq!((code, last_line(&output), errors.as_str()), (Some(0), "farm_a BTC: ok", ""));
+}
+
+#[test]
+fn check_says_that_there_is_nothing_to_probe() {
+    let (code, output, errors) = run(program(&["check", "--probe"]));
+    let expected = "nothing to probe: no account is configured here";
+    assert_eq!((code, last_line(&output), errors.as_str()), (Some(0), expected, ""));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -363,8 +482,13 @@ fn ups(series: &BTreeMap<String, f64>) -> Vec<(&str, f64)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn once_prints_what_succeeded_and_fails() {
     for (broken, ends) in [
-        (&["workers"][..], "one endpoint failed; the log above says why"),
-        (&["workers", "main_stat"], "2 endpoints failed; the log above says why"),
+        (&["workers"][..], "1 of 5 polls failed: farm BTC workers (http_5xx)"),
+        (&["workers", "main_stat"], "2 of 5 polls failed: main_stat (http_5xx), farm BTC workers (http_5xx)"),
+        (
+            &["workers", "main_stat", "summary_data", "payment_history"],
+            "4 of 5 polls failed: main_stat (http_5xx), farm BTC summary_data (http_5xx), farm BTC payment_history \
+             (http_5xx), and 1 more",
+        ),
     ] {
         let (pool, folder) = (Pool::start().await, TempDir::new().unwrap());
         let file = accounts(&folder, &pool, "accounts: { farm: { api_key: good } }");
@@ -379,7 +503,8 @@ async fn once_prints_what_succeeded_and_fails() {
         let expected = ["main_stat", "payment_history", "profit_history", "summary_data", "workers"]
             .map(|endpoint| (endpoint, if broken.contains(&endpoint) { 0.0 } else { 1.0 }));
         assert_eq!(ups(&series), expected);
-        assert!(series.keys().any(|name| name.starts_with("btcpool_account_balance_coins")), "{output}");
+        let balance = series.keys().any(|name| name.starts_with("btcpool_account_balance_coins"));
+        assert_eq!(balance, !broken.contains(&"summary_data"), "{output}");
         assert!(!series.keys().any(|name| name.starts_with("btcpool_worker_")), "{output}");
     }
 }
@@ -605,10 +730,14 @@ async fn sighup_takes_up_the_configuration_and_the_key_files_anew() {
          accounts.farm.api_key_file: /nowhere/key cannot be read: No such file or directory (os error 2)\""
     );
     assert!(line.ends_with(&error), "{line}\n{error}");
-    // The same file as at first, with another key in the key file.
-    write(&folder, "config.yml", &format!("accounts: {{ farm: {{ api_key_file: {key} }} }}\n"));
+    // The same account as at first, with another key in the key file, and something that has to wait.
+    let waits = "web: { max_requests: 7 }\nlog: { level: debug }\n";
+    write(&folder, "config.yml", &format!("accounts: {{ farm: {{ api_key_file: {key} }} }}\n{waits}"));
     write(&folder, "key", NEW_KEY);
     exporter.signal("HUP");
+    let line = exporter.until_log("only after a restart");
+    let told = "changes under web and log take effect only after a restart";
+    assert!(line.ends_with(&format!("message=\"{told}\" keys=\"web.max_requests, log.level\"")), "{line}");
     exporter.until_log("the configuration was loaded anew");
     let asked_with = async |key: &str| {
         pool.requests("summary_data").await.iter().any(|request| request.headers["x-api-key"] == *key)
@@ -682,7 +811,7 @@ fn an_address_that_is_taken_is_named() {
     for address in [address.to_string(), format!("localhost:{}", address.port())] {
         let command = with(program(&["--web.listen-address", &address]), &[("BTCPOOL__API__BASE_URL", &base_url)]);
         let (code, output, errors) = run(command);
-        let why = "Address already in use (os error 98) (see --web.listen-address)";
+        let why = "Address already in use (os error 98); choose another address with --web.listen-address";
         let expected = format!("btcpool-exporter: cannot listen on {address}: {why}");
         assert_eq!((code, output.as_str(), last_line(&errors)), (Some(1), "", &*expected));
     }
@@ -760,7 +889,11 @@ fn health_finds_a_running_exporter() {
     // What is asked for is there, and it is not a health check.
     let url = format!("http://127.0.0.1:{port}/no/such/page");
     let expected = format!("btcpool-exporter: {url}: it answered HTTP 404\n");
-    assert_eq!(run(program(&["health", "--url", &url])), (Some(1), String::new(), expected));
+    assert_eq!(run(program(&["health", "--url", &url])), (Some(1), String::new(), expected.clone()));
+
+    // Nor are the credentials that it is asked with anybody else's business.
+    let with_password = url.replace("http://", "http://user:pass%20word@");
+    assert_eq!(run(program(&["health", "--url", &with_password])).2, expected);
 
     exporter.signal("INT");
     let (code, took) = exporter.end();
@@ -771,10 +904,14 @@ fn health_finds_a_running_exporter() {
 #[test]
 fn health_fails_where_nobody_listens() {
     let port = closed_port();
-    let expected = format!("btcpool-exporter: http://127.0.0.1:{port}/-/healthy: Connection refused (os error 111)\n");
-    let expected = (Some(1), String::new(), expected);
-    assert_eq!(run(program(&["health", "--web.listen-address", &format!(":{port}")])), expected);
-    assert_eq!(run(program(&["health", "--url", &format!("http://127.0.0.1:{port}/-/healthy")])), expected);
+    let failed = |hint: &str| {
+        let why = "Connection refused (os error 111)";
+        (Some(1), String::new(), format!("btcpool-exporter: http://127.0.0.1:{port}/-/healthy: {why}; {hint}\n"))
+    };
+    let own = failed("is the exporter running, with the same --config.file and --web.listen-address?");
+    assert_eq!(run(program(&["health", "--web.listen-address", &format!(":{port}")])), own);
+    let url = format!("http://127.0.0.1:{port}/-/healthy");
+    assert_eq!(run(program(&["health", "--url", &url])), failed("is that the exporter's address?"));
 }
 
 /// Only the first address is asked: the others belong to the same process.

@@ -13,11 +13,15 @@ use btcpool_exporter::{
     clock::Clock,
     config::{self, Account, Config, ConfigError, Overrides, Shard},
     model::{AccountName, Currency},
+    server::web_config::WebConfig,
 };
 use tempfile::TempDir;
 
 /// A key that is nowhere to be seen.
 const CANARY: &str = "0a1b2c-CANARY-c6d7e8";
+
+/// The same, with as many digits as keys have where a name might be meant.
+const CANARY_OF_DIGITS: &str = "0a1b2c-CANARY-3d4e5f-c6d7e8";
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/config")
@@ -169,6 +173,43 @@ fn an_account_needs_a_key_only() {
     assert_eq!((farm.workers_max, farm.labels.len(), farm.expected_hashrate.len()), (Some(20_000), 0, 0));
 }
 
+/// What is known stands in the end of the error, which is left out here.
+#[test]
+fn what_was_meant_by_an_unknown_key_is_found() {
+    for (text, expected) in [
+        ("accounts: { farm: { key: k } }", "unknown key; did you mean api_key?"),
+        ("accounts: { farm: { api_keyfile: k } }", "unknown key; did you mean api_key_file?"),
+        ("accounts: { farm: { hashrate: k } }", "unknown key; did you mean expected_hashrate?"),
+        ("api: { url: x }", "unknown key; did you mean base_url?"),
+        ("api: { timeout_seconds: 1 }", "unknown key; did you mean timeout?"),
+        ("logging: {}", "unknown key; did you mean log?"),
+        ("timeout: 1s", "unknown key here; it belongs under api."),
+        ("interval: 1s", "unknown key."),
+        ("listen_addresses: [\":1\"]", "unknown key here; it belongs under web."),
+        ("api_key: k", "unknown key here; it belongs under an account's name under accounts."),
+        (
+            "basic_auth_users: { a: b }",
+            "unknown key here; it belongs to the web configuration, the file that --web.config.file names.",
+        ),
+        (
+            "rate_limit: {}",
+            "unknown key here; it belongs to the web configuration, the file that --web.config.file names.",
+        ),
+    ] {
+        let error = yaml(text).unwrap_err().to_string();
+        let (told, _) = error.split_once(" Known here: ").unwrap();
+        assert!(told.ends_with(&format!(": {expected}")), "{text}: {error}");
+    }
+    for section in ["api", "polling", "accounts", "coins", "shard", "web", "log"] {
+        let file = WebConfig::from_yaml("web.yml", &format!("{section}: {{}}"), Path::new(""));
+        let expected = format!(
+            "web.yml:1:1: {section}: unknown key here; it belongs to the exporter's configuration (--config.file). Known \
+             here: tls_server_config, http_server_config, basic_auth_users, rate_limit"
+        );
+        assert_eq!(file.unwrap_err().to_string(), expected);
+    }
+}
+
 /// Each file breaks one rule, and tells in its first line the whole error.
 #[test]
 fn broken_files_are_refused() {
@@ -224,6 +265,17 @@ fn values_may_be_written_in_several_ways() {
     {
         let config = yaml(&format!("api: {{ max_response_bytes: {text} }}")).unwrap();
         assert_eq!(config.api.max_response_bytes, bytes, "{text}");
+    }
+    for (text, truth) in [("true", true), ("True", true), ("YES", true), ("On", true), ("FALSE", false), ("No", false)]
+    {
+        let config = yaml(&format!("web: {{ enable_lifecycle: {text} }}")).unwrap();
+        assert_eq!(config.web.enable_lifecycle, truth, "{text}");
+    }
+    for (level, format, expected) in
+        [("WARN", "JSON", "Warn Json"), ("warning", "Logfmt", "Warn Logfmt"), ("Debug", "json", "Debug Json")]
+    {
+        let config = yaml(&format!("log: {{ level: {level}, format: {format} }}")).unwrap();
+        assert_eq!(format!("{:?} {:?}", config.log.level, config.log.format), expected);
     }
     for (text, seconds) in [
         ("+08:00", 28_800),
@@ -349,31 +401,47 @@ fn every_flag_goes_over_the_configuration() {
 }
 
 #[test]
+fn what_differs_under_web_and_log_is_named() {
+    let defaults = yaml("").unwrap();
+    let other = yaml(
+        "web: { listen_addresses: [\":1\"], telemetry_path: /m, max_requests: 1, config_file: w, enable_lifecycle: on,\n  \
+         systemd_socket: on }\nlog: { level: warn, format: json }\n",
+    )
+    .unwrap();
+    let differing = |one: &Config, other: &Config| {
+        one.web.differing_keys(&other.web).chain(one.log.differing_keys(&other.log)).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(
+        differing(&other, &defaults),
+        "web.listen_addresses web.telemetry_path web.max_requests web.config_file web.enable_lifecycle web.systemd_socket \
+         log.level log.format"
+    );
+    assert_eq!(differing(&other, &other.clone()), "");
+}
+
+#[test]
 fn a_wrong_flag_is_named() {
     let wrong = || Some("x y".to_owned());
     let rows = [
         (
             Overrides { listen_addresses: vec![":1".to_owned(), "x".to_owned()], ..Overrides::default() },
-            "--web.listen-address: web.listen_addresses: \"x\" is not an address to listen on, such as :10058, \
+            "--web.listen-address: \"x\" is not an address to listen on, such as :10058, \
              127.0.0.1:10058 or [::1]:10058",
         ),
         (
             Overrides { telemetry_path: wrong(), ..Overrides::default() },
-            "--web.telemetry-path: web.telemetry_path: \"x y\" is not a path such as /metrics, and none of the \
+            "--web.telemetry-path: \"x y\" is not a path such as /metrics, and none of the \
              exporter's own (/, /sd, /-/...)",
         ),
         (
             Overrides { max_requests: wrong(), ..Overrides::default() },
-            "--web.max-requests: web.max_requests: \"x y\" is not a whole number from 0 to 1000000",
+            "--web.max-requests: \"x y\" is not a whole number from 0 to 1000000",
         ),
         (
             Overrides { log_level: wrong(), ..Overrides::default() },
-            "--log.level: log.level: \"x y\" is not debug, info, warn or error",
+            "--log.level: \"x y\" is not debug, info, warn or error",
         ),
-        (
-            Overrides { log_format: wrong(), ..Overrides::default() },
-            "--log.format: log.format: \"x y\" is not logfmt or json",
-        ),
+        (Overrides { log_format: wrong(), ..Overrides::default() }, "--log.format: \"x y\" is not logfmt or json"),
     ];
     for (overrides, expected) in rows {
         assert_eq!(Config::load(None, [], &overrides).unwrap_err().to_string(), expected);
@@ -449,12 +517,37 @@ fn wrong_variables_are_named() {
                     reject_rate_unit, day_utc_offset, allow_insecure_http";
     let unknown =
         format!("BTCPOOL__API__TIMEUOT: api.timeuot: unknown key; did you mean timeout? Known here: {api_keys}");
-    let rows: [(&[(&str, &str)], &str); 14] = [
+    let rows: [(&[(&str, &str)], &str); 19] = [
         (&[("BTCPOOL__API__TIMEUOT", "1s")], &unknown),
         (
             &[("BTCPOOL__ACOUNTS__FARM__API_KEY", "k")],
             "BTCPOOL__ACOUNTS__FARM__API_KEY: acounts: unknown key; did you mean accounts? Known here: api, polling, \
              accounts, coins, shard, web, log",
+        ),
+        (
+            &[("BTCPOOL__API_TIMEOUT", "1s")],
+            "BTCPOOL__API_TIMEOUT: api_timeout: unknown key; did you mean BTCPOOL__API__TIMEOUT? Keys are joined by two \
+             underscores",
+        ),
+        (
+            &[("BTCPOOL__POLLING__LIVE_INTERVAL", "1s")],
+            "BTCPOOL__POLLING__LIVE_INTERVAL: polling.live_interval: unknown key; did you mean \
+             BTCPOOL__POLLING__LIVE__INTERVAL? Keys are joined by two underscores",
+        ),
+        (
+            &[("BTCPOOL__API__PAGE__SIZE", "1s")],
+            "BTCPOOL__API__PAGE__SIZE: api.page: unknown key; did you mean BTCPOOL__API__PAGE_SIZE? Keys are joined by \
+             two underscores",
+        ),
+        (
+            &[("BTCPOOL__ACCOUNTS__FARM_A_API_KEY", "k")],
+            "BTCPOOL__ACCOUNTS__FARM_A_API_KEY: accounts.farm_a_api_key: expected keys with values, found a single \
+             value; did you mean BTCPOOL__ACCOUNTS__FARM_A__API_KEY? Keys are joined by two underscores",
+        ),
+        (
+            &[("BTCPOOL__ACCOUNTS_FARM_A__API_KEY_FILE", "k")],
+            "BTCPOOL__ACCOUNTS_FARM_A__API_KEY_FILE: accounts_farm_a: unknown key; did you mean \
+             BTCPOOL__ACCOUNTS__FARM_A__API_KEY_FILE? Keys are joined by two underscores",
         ),
         (
             &[("BTCPOOL__API__TIMEOUT", "1")],
@@ -464,10 +557,10 @@ fn wrong_variables_are_named() {
             &[("BTCPOOL__API__TIMEOUT", "")],
             "BTCPOOL__API__TIMEOUT: api.timeout: \"\" is not a duration such as 15s, 5m or 1h30m",
         ),
-        (&[("BTCPOOL__API", "1s")], "BTCPOOL__API: api: expected a mapping of keys, found a single value"),
+        (&[("BTCPOOL__API", "1s")], "BTCPOOL__API: api: expected keys with values, found a single value"),
         (
             &[("BTCPOOL__API__TIMEOUT__X", "1s")],
-            "BTCPOOL__API__TIMEOUT__X: api.timeout: expected a single value, found a mapping of keys",
+            "BTCPOOL__API__TIMEOUT__X: api.timeout: expected a single value, found keys with values",
         ),
         (
             &[("BTCPOOL__ACCOUNTS__FARM__CURRENCIES", "BTC"), ("BTCPOOL__ACCOUNTS__OTHER__API_KEY", "k")],
@@ -492,11 +585,11 @@ fn wrong_variables_are_named() {
         ),
         (
             &[("BTCPOOL__ACCOUNTS__FARM__API_KEY", "k"), ("BTCPOOL__ACCOUNTS__FARM__API_KEY_FILE", "/k")],
-            "BTCPOOL__ACCOUNTS__FARM__API_KEY: accounts.farm has both api_key and api_key_file; leave one of the two",
+            "BTCPOOL__ACCOUNTS__FARM__API_KEY: accounts.farm: has both api_key and api_key_file; remove one of them",
         ),
         (
             &[("BTCPOOL__ACCOUNTS__FARM", "{api_key: k, api_key_file: /k}")],
-            "BTCPOOL__ACCOUNTS__FARM: accounts.farm has both api_key and api_key_file; leave one of the two",
+            "BTCPOOL__ACCOUNTS__FARM: accounts.farm: has both api_key and api_key_file; remove one of them",
         ),
     ];
     for (environment, expected) in rows {
@@ -559,7 +652,7 @@ fn a_later_layers_key_replaces_an_earlier_layers() {
     // Both in one layer are a mistake in that layer, whatever comes later.
     let file = write("accounts:\n  farm:\n    api_key: k\n    api_key_file: /k\n");
     let error = load(Some(&file), &[("BTCPOOL__ACCOUNTS__FARM__API_KEY", "k")]).unwrap_err().to_string();
-    let both = "accounts.farm has both api_key and api_key_file; leave one of the two";
+    let both = "accounts.farm: has both api_key and api_key_file; remove one of them";
     assert_eq!(error, format!("{}:3:5: {both}", file.display()));
 }
 
@@ -706,6 +799,36 @@ fn a_key_file_that_others_can_read_is_warned_of() {
     }
 }
 
+#[test]
+fn what_looks_like_a_key_is_not_quoted_and_what_does_not_is() {
+    let key = "0a1b2c-3d4e5f-607182-93a4b5-c6d7e8";
+    let hidden = "the value (not shown: it may be a key)";
+    for (text, expected) in [
+        (
+            format!("farm: {{ api_key: k, currencies: [{key}] }}"),
+            format!("accounts.farm.currencies: {hidden} is not a currency of the pool: BTC, BCH or LTC"),
+        ),
+        (
+            format!("farm: {{ api_key: k, workers: {{ max: {key} }} }}"),
+            format!("accounts.farm.workers.max: {hidden} is not a whole number from 1 to 10000000"),
+        ),
+        (
+            "farm: { api_key: k, currencies: [a-currency-of-no-pool-1] }".to_owned(),
+            "accounts.farm.currencies: \"a-currency-of-no-pool-1\" is not a currency of the pool: BTC, BCH or LTC"
+                .to_owned(),
+        ),
+        (format!("{key}: {{}}"), "accounts.(not shown): has no key; set api_key_file (or api_key)".to_owned()),
+        (
+            "Ekibastuz-container-0123: {}".to_owned(),
+            "accounts.Ekibastuz-container-0123: has no key; set api_key_file (or api_key)".to_owned(),
+        ),
+    ] {
+        let error = yaml(&format!("accounts:\n  {text}\n")).unwrap_err().to_string();
+        let (_, message) = error.split_once(": ").unwrap();
+        assert_eq!(message, expected);
+    }
+}
+
 /// Ways to get a key into the wrong place.
 #[test]
 fn nothing_that_holds_a_key_prints_it() {
@@ -764,6 +887,26 @@ fn no_error_shows_a_key() {
         "accounts: { farm: { workers: CANARY } }",
         "accounts: { farm: { labels: CANARY } }",
         "accounts: { farm: { expected_hashrate: CANARY } }",
+        // Where a currency, a hashrate, a number or a truth belongs.
+        "accounts: { farm: { api_key: k, currencies: [CANARY] } }",
+        "accounts: { farm: { api_key: k, currencies: CANARY } }",
+        "accounts: { farm: { api_key: k, currencies: [\"BTC CANARY\"] } }",
+        "accounts: { farm: { api_key: k, expected_hashrate: { BTC: CANARY } } }",
+        "accounts: { farm: { api_key: k, expected_hashrate: { CANARY: 1 TH/s } } }",
+        "accounts: { farm: { api_key: k, labels: { CANARY: x } } }",
+        "accounts: { farm: { api_key: k, labels: { CANARY: [x] } } }",
+        "accounts: { farm: { api_key: k, workers: { max: CANARY } } }",
+        "accounts: { farm: { api_key: k, workers: { enabled: CANARY } } }",
+        // Where an account's name belongs.
+        "accounts: { DIGITS: { currencies: [BTC] } }",
+        "accounts: { DIGITS: { api_key: a b } }",
+        "accounts: { DIGITS: { api_kye: x } }",
+        "accounts: { DIGITS: { api_key: k, api_key_file: k } }",
+        "accounts: { DIGITS: { api_key: k, currencies: [DOGE] } }",
+        "accounts: { DIGITS: { api_key_file: /no/such/file } }",
+        "accounts:\n  DIGITS:\n",
+        "accounts:\n  DIGITS: x\n",
+        "accounts:\n  DIGITS: [x]\n",
         "api: { base_url: \"https://CANARY@btcpool.kz/ru/api\" }",
         "api: { base_url: \"https://btcpool.kz/ru/api?api_key=CANARY\" }",
         "api: { base_url: \"http://CANARY:80:80/\" }",
@@ -774,7 +917,7 @@ fn no_error_shows_a_key() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("config.yml");
     for text in files {
-        let text = text.replace("CANARY", CANARY);
+        let text = text.replace("CANARY", CANARY).replace("DIGITS", CANARY_OF_DIGITS);
         fs::write(&file, &text).unwrap();
         let Err(error) = load(Some(&file), &[]) else { panic!("this was accepted:\n{text}") };
         assert!(!format!("{error} {error:?}").contains("CANARY"), "{error}\n{text}");
@@ -807,6 +950,17 @@ fn no_error_shows_a_key() {
             let mut parts = key.as_bytes().windows(6).map(|part| std::str::from_utf8(part).unwrap());
             assert!(parts.all(|part| !shown.contains(part)), "{error}\n{name}={value}");
         }
+    }
+    for (name, value) in [
+        ("BTCPOOL__ACCOUNTS__DIGITS__CURRENCIES", "BTC"),
+        ("BTCPOOL__ACCOUNTS__DIGITS", "x"),
+        ("BTCPOOL__ACCOUNTS__DIGITS____", "x"),
+        ("BTCPOOL__ACCOUNTS__FARM__CURRENCIES", CANARY),
+        ("BTCPOOL__DIGITS", "x"),
+    ] {
+        let name = name.replace("DIGITS", CANARY_OF_DIGITS);
+        let error = environment_error(&[("BTCPOOL__ACCOUNTS__FARM__API_KEY", "k"), (&name, value)]);
+        assert!(!error.contains("CANARY") && !error.contains("canary"), "{error}\n{name}={value}");
     }
     // What stands in a key file is shown as little as what stands in the configuration.
     for content in ["CANARY CANARY", "CANARY\nCANARY", "CANARY\u{e9}"] {

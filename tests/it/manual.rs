@@ -186,7 +186,10 @@ fn manual() -> String {
         let begins = line.starts_with(".ie ") || line.starts_with(".el ") || *line == ".SH OPTIONS";
         !begins || seen.insert(line.to_owned())
     });
-    lines.map(|line| format!("{line}\n")).collect()
+    // The groups of the flags are no sections of their own, either.
+    let groups: BTreeSet<_> = command.get_arguments().filter_map(Arg::get_help_heading).collect();
+    let group = |line: &str| groups.iter().find(|group| line == format!(".SH {}", group.to_uppercase()));
+    lines.map(|line| group(line).map_or_else(|| format!("{line}\n"), |group| format!(".SS {group}\n"))).collect()
 }
 
 fn completions(shell: Shell) -> String {

@@ -236,11 +236,20 @@ async fn a_list_that_never_ends_is_given_up() {
     let list = List { rows, total: |_| json!(null), ..List::of(0) };
     let pool = Pool::start().await;
     pool.responds("workers", list.clone()).await;
-    let asking = Asking::with(&pool.base_url(), "page_size: 1");
     // The request budget of the tests, 1000 a second, is what this takes its time for.
+    let asking = Asking::with(&pool.base_url(), "page_size: 1");
+    let error = asking.client.workers(&asking.target, &asking.key).await.unwrap_err();
+    let told = format!("it does not end within {MAX_PAGES} pages; raise api.page_size");
+    assert_eq!(error, FetchError::Incomplete(told));
+    assert_eq!(list.requests(), MAX_PAGES + 1);
+
+    // Where the pool gives fewer rows than it is asked for, asking for more would help nobody.
+    let one_row = List { rows: |_, offset, _| vec![offset as u64], ..list };
+    let pool = Pool::start().await;
+    pool.responds("workers", one_row).await;
+    let asking = Asking::with(&pool.base_url(), "page_size: 2");
     let error = asking.client.workers(&asking.target, &asking.key).await.unwrap_err();
     assert_eq!(error, FetchError::Incomplete(format!("it does not end within {MAX_PAGES} pages")));
-    assert_eq!(list.requests(), MAX_PAGES + 1);
 }
 
 #[tokio::test]
@@ -260,7 +269,8 @@ async fn a_page_that_fails_makes_the_whole_answer_incomplete() {
     let error = asking.client.workers(&asking.target, &asking.key).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the list is not complete: the page at offset 200 failed: the pool answered HTTP 502"
+        "the list is not complete: the page at offset 200 failed: the pool answered HTTP 502; the trouble \
+         is at the pool"
     );
     assert_eq!(error.reason(), Reason::Incomplete);
     // The page's failure is counted under its own reason, and every request that was made is counted.
@@ -360,7 +370,7 @@ async fn pages_are_asked_for_side_by_side_within_the_bound() {
         }
     };
     let begin = tokio::time::Instant::now();
-    let listing: Listing<usize, ()> = read_all(fetch, 8).await.unwrap();
+    let listing: Listing<usize, ()> = read_all(fetch, 100, 8).await.unwrap();
     assert_eq!((listing.rows.len(), most.load(Ordering::SeqCst)), (10_000, 8));
     // One round trip for the first page, and those of 99 more, eight at a time.
     assert_eq!(begin.elapsed().as_millis().div_ceil(50), 1 + 99_u128.div_ceil(8));

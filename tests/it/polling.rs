@@ -400,10 +400,10 @@ fn a_budget_that_cannot_carry_the_polling_is_complained_of_with_the_numbers() {
     assert_eq!((demand.live, demand.history), (401, 400));
     assert_eq!(
         demand.complaint(&config).unwrap(),
-        "polling needs 401 requests every 60s and 400 every 900s, 7.1 a second, but api.requests_per_second allows 5: \
-         data will be older than the interval. Set api.requests_per_second to 8, or polling.live.interval to 86s (and \
-         polling.history.interval and the stale_after of both in proportion), or raise api.page_size, or poll fewer \
-         accounts here (shard)"
+        "polling needs 401 requests every 1m and 400 every 15m, 7.13 a second, but api.requests_per_second allows 5, so \
+         that data will be older than the interval: set api.requests_per_second to 8, or lengthen polling.live.interval \
+         to 1m26s and the other durations of polling in proportion, or raise api.page_size, or divide the accounts \
+         (shard)"
     );
     let enough =
         Config::from_yaml("test", &format!("api: {{ requests_per_second: 8 }}\n{yaml}"), &Overrides::default());

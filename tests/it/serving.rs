@@ -88,10 +88,11 @@ async fn account_narrows_the_exposition_and_an_unknown_one_is_refused() {
     let both = "/metrics?account=farm_a&x=y&account=%D0%B3%D0%B0%D1%80%D0%B0%D0%B6+%26%20co&account=farm_a";
     let (status, both) = running.get(both).await;
     assert_eq!((status, accounts(&both)), (200, names(&["farm_a", "гараж & co"])));
-    let unknown = "No such account is configured here.\n".to_owned();
+    let unknown =
+        "No account of this name is configured here, or it belongs to another shard; / lists those that are.\n";
     for query in ["account=nobody", "account=farm_a&account=nobody", "account=", "account=%3Cscript%3E", "account=%FF"]
     {
-        assert_eq!(running.get(&format!("/metrics?{query}")).await, (404, unknown.clone()), "{query}");
+        assert_eq!(running.get(&format!("/metrics?{query}")).await, (404, unknown.to_owned()), "{query}");
     }
     let (status, whole) = running.get("/metrics?other=1").await;
     assert_eq!((status, accounts(&whole).contains(&None)), (200, true));

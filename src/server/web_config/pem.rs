@@ -64,12 +64,21 @@ impl Pem {
     pub(super) fn private_key(&self, sources: &mut Sources) -> Result<PrivateKeyDer<'static>, ConfigError> {
         let text = self.text(sources)?;
         PrivateKeyDer::from_pem_slice(text.expose_secret()).map_err(|error| match error {
+            _ if is_encrypted(text.expose_secret()) => self.error(
+                "the private key has a passphrase, which is not supported; remove it with: openssl pkey -in OLD -out NEW",
+            ),
             pem::Error::NoItemsFound => {
                 self.error("holds no private key (nothing between BEGIN PRIVATE KEY and END PRIVATE KEY)")
             }
             _ => self.error("is no valid PEM text"),
         })
     }
+}
+
+/// Whether PEM text says that what it holds is encrypted, in one of two ways: by its frame, or by a header within.
+fn is_encrypted(text: &[u8]) -> bool {
+    const WORD: &[u8] = b"ENCRYPTED";
+    text.windows(WORD.len()).any(|part| part == WORD)
 }
 
 /// Whether a file's name may be no name but a key, with its lines and frame or without them.
