@@ -29,10 +29,7 @@ use crate::{
     client::{self, health::Whose},
     clock::Clock,
     collector::{self, Format, Moment, Scope, View},
-    config::{
-        self, Config, ConfigError, ListenAddress, LogFormat, LogLevel, Polling, RejectRateUnit, duration_text,
-        sources::Sources,
-    },
+    config::{self, Config, ConfigError, ListenAddress, LogFormat, LogLevel, Polling, duration_text, sources::Sources},
     demand::Demand,
     demo::SimulatedPool,
     notify::Manager,
@@ -178,8 +175,10 @@ pub async fn once(flags: &Flags) -> Result<(), Failure> {
     let config = load(flags)?;
     start_log(&config);
     let exporter = Exporter::new(config, Clock::system()).map_err(Failure::running)?;
+    // However long it takes, what came first is not stale at its end: nothing newer will come.
+    let begin = std::time::Instant::now();
     exporter.poller.once().await;
-    let now = Moment { wall: exporter.clock.now(), monotonic: std::time::Instant::now() };
+    let now = Moment { wall: exporter.clock.now(), monotonic: begin };
     // node_exporter, which may read this, has process_* metrics of its own.
     let view = View::take(&exporter.config, &exporter.store, &exporter.telemetry, &Scope::WithoutProcess, now);
     let of_pool = view.common.iter().map(|common| (String::new(), &common.poll));
@@ -260,18 +259,15 @@ fn summary(flags: &Flags, config: &Config, terms: &server::Terms, environment: &
     if !variables.is_empty() {
         lines.push(format!("environment {}", variables.into_iter().collect::<Vec<_>>().join(", ")));
     }
-    let unit = match api.reject_rate_unit {
-        RejectRateUnit::Ratio => "ratio",
-        RejectRateUnit::Percent => "percent",
-    };
     let Polling { live, history } = config.polling;
     lines.extend([
         format!(
-            "pool        {}; timeout {}, {} requests at a time, {} rows a page, reject_rate in {unit}",
+            "pool        {}; timeout {}, {} requests at a time, {} rows a page, reject_rate in {}",
             api.base_url,
             duration_text(api.timeout),
             api.concurrency,
             api.page_size,
+            api.reject_rate_unit.as_str(),
         ),
         format!("live        every {}, shown for {}", duration_text(live.interval), duration_text(live.stale_after)),
         format!(
@@ -331,16 +327,6 @@ fn serving(config: &Config, terms: &server::Terms) -> [String; 3] {
         most => format!("at most {most} requests"),
     };
     let lifecycle = if web.enable_lifecycle { "on" } else { "off" };
-    let level = match config.log.level {
-        LogLevel::Debug => "debug",
-        LogLevel::Info => "info",
-        LogLevel::Warn => "warn",
-        LogLevel::Error => "error",
-    };
-    let format = match config.log.format {
-        LogFormat::Logfmt => "logfmt",
-        LogFormat::Json => "json",
-    };
     let web_config = match &web.config_file {
         None => "none: plain HTTP, for everybody".to_owned(),
         Some(file) => format!("{}, {} TLS", file.display(), if terms.tls.is_some() { "with" } else { "without" }),
@@ -351,7 +337,7 @@ fn serving(config: &Config, terms: &server::Terms) -> [String; 3] {
             web.telemetry_path
         ),
         format!("web config  {web_config}"),
-        format!("log         {level}, {format}"),
+        format!("log         {}, {}", config.log.level.as_str(), config.log.format.as_str()),
     ]
 }
 

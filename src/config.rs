@@ -20,6 +20,8 @@ use jiff::tz::Offset;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
+pub(crate) use units::{duration_text, utc_offset_text};
+
 use crate::model::{AccountName, Currency, Endpoint, Hashrate, Target, plays_tricks};
 use source::Layer;
 use sources::Sources;

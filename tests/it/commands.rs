@@ -479,6 +479,23 @@ fn ups(series: &BTreeMap<String, f64>) -> Vec<(&str, f64)> {
     ups
 }
 
+/// What came first must not be stale by the time that the last answer is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn once_prints_everything_however_long_it_takes() {
+    let (pool, folder) = (Pool::start().await, TempDir::new().unwrap());
+    let polling = "polling: { live: { interval: 1s, stale_after: 2s } }\naccounts: { farm: { api_key: good } }";
+    let file = accounts(&folder, &pool, polling);
+    let workers = serde_json::json!({ "status": "OK", "data": [harness::good_worker().await], "total": 1 });
+    let slow = ResponseTemplate::new(200).set_body_json(workers).set_delay(Duration::from_secs(3));
+    pool.responds("workers", slow).await;
+    pool.answers_samples().await;
+    let (code, output, errors) = run_beside(program(&["once", "--config.file", &file])).await;
+    assert_eq!(code, Some(0), "{errors}");
+    for name in ["btcpool_pool_miners{", "btcpool_account_balance_coins{", "btcpool_worker_active{"] {
+        assert!(output.lines().any(|line| line.starts_with(name)), "{name} is not in {output}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn once_prints_what_succeeded_and_fails() {
     for (broken, ends) in [
