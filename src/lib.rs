@@ -3,11 +3,11 @@
 //! ```text
 //!                 every interval                          at each scrape
 //!   config ──► poller ──► client ──► the pool's API     server ◄── Prometheus
-//!                │           │ wire                        │ render
+//!                │           │ wire                        │ rendition
 //!                ▼           ▼                             ▼
 //!              store ◄──── model ─────────────────────► collector
 //!                                                          ▲
-//!   poller, client ──► telemetry ──────────────────────────┘
+//!           client ──► telemetry ──────────────────────────┘
 //! ```
 //!
 //! A background [`poller`] asks the five methods of the API for each account and currency through the [`client`], under
@@ -129,25 +129,7 @@ impl Exporter {
         let mut ready = false;
         let mut polling = Tasks::default();
         self.poller.spawn(&mut polling, None);
-        let app = {
-            let reloader = self.reloader.clone().filter(|_| self.config.web.enable_lifecycle);
-            let reload = reloader.map(|reloader| -> server::Reload {
-                Box::new(move || {
-                    let reloader = reloader.clone();
-                    // To its end, whether or not whoever asked waits for it.
-                    let reloading = tokio::spawn(async move { reloader.reload().await });
-                    Box::pin(async move {
-                        match reloading.await {
-                            Ok(result) => result.map_err(|error| error.to_string()),
-                            Err(_) => Err(reload::BROKEN_OFF.to_owned()),
-                        }
-                    })
-                })
-            });
-            let (config, store, telemetry) = (self.config.clone(), self.store.clone(), self.telemetry.clone());
-            App::new(config, store, telemetry, self.clock, self.poller.budget().clone(), reload)
-        };
-        let app = Arc::new(app);
+        let app = Arc::new(self.app());
         let server = Server::new(server::router(app.clone()), self.web.clone(), Limits::default());
         let mut serving = JoinSet::new();
         for listener in listeners {
@@ -202,6 +184,26 @@ impl Exporter {
         let drained = async { while serving.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(server::DRAIN_TIMEOUT, drained).await;
         result
+    }
+
+    /// What the server's handlers need.
+    fn app(&self) -> App {
+        let reloader = self.reloader.clone().filter(|_| self.config.web.enable_lifecycle);
+        let reload = reloader.map(|reloader| -> server::Reload {
+            Box::new(move || {
+                let reloader = reloader.clone();
+                // To its end, whether or not whoever asked waits for it.
+                let reloading = tokio::spawn(async move { reloader.reload().await });
+                Box::pin(async move {
+                    match reloading.await {
+                        Ok(result) => result.map_err(|error| error.to_string()),
+                        Err(_) => Err(reload::BROKEN_OFF.to_owned()),
+                    }
+                })
+            })
+        });
+        let (config, store, telemetry) = (self.config.clone(), self.store.clone(), self.telemetry.clone());
+        App::new(config, store, telemetry, self.clock, self.poller.budget().clone(), reload)
     }
 
     /// How it goes, in one line.
