@@ -15,7 +15,6 @@ use std::{
 };
 
 use btcpool_exporter::{
-    client::wire::{self, Anomalies},
     clock::Clock,
     collector::{
         Format, Moment, Own, Scope, View,
@@ -23,9 +22,9 @@ use btcpool_exporter::{
         render,
     },
     config::{Config, Overrides, RejectRateUnit},
-    model::Workers,
     store::Store,
     telemetry::Telemetry,
+    wire::{self, Anomalies, Workers},
 };
 
 use pool::{PAGE, page};
@@ -34,7 +33,7 @@ const ACCOUNTS: usize = 50;
 const WORKERS: usize = 10_000;
 const ROUNDS: usize = 21;
 
-fn decode(text: &str) -> Vec<btcpool_exporter::model::Worker> {
+fn decode(text: &str) -> Vec<btcpool_exporter::wire::Worker> {
     let page = wire::workers(text, RejectRateUnit::Ratio, &mut Anomalies::default()).unwrap();
     page.rows.into_iter().flatten().map(|(_, worker)| worker).collect()
 }

@@ -1,11 +1,11 @@
 //! The pool's API: one private request, one thin typed method for each endpoint, and an error whose variants are what
 //! one would do about it. Only this module knows HTTP on the pool's side.
 //!
-//! [`wire`] turns an answer's text into the [`model`](crate::model); [`paging`] reads lists that come in pages.
+//! [`wire`](crate::wire) turns an answer's text into the [`model`](crate::model); [`paging`] reads lists that come in
+//! pages.
 
 pub mod health;
 pub mod paging;
-pub mod wire;
 
 use std::{
     borrow::Cow,
@@ -28,11 +28,11 @@ use crate::{
     clock::Clock,
     config::{Api, ApiKey, RejectRateUnit, duration_text},
     history::{Income, Payments},
-    model::{Endpoint, PoolStats, Reason, Summary, Target, Workers, plays_tricks},
+    model::{Endpoint, PoolStats, Reason, Summary, Target, plays_tricks},
     telemetry::Telemetry,
+    wire::{self, Anomalies, AnswerError, Page, Workers},
 };
-use paging::{Listing, Page};
-use wire::{Anomalies, AnswerError};
+use paging::Listing;
 
 /// The header that carries the key.
 const KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
@@ -113,6 +113,15 @@ pub enum FetchError {
 }
 
 impl FetchError {
+    /// Of an answer that is none; `clean` makes the pool's words fit to be shown.
+    pub fn of(error: AnswerError, clean: impl FnOnce(&str) -> String) -> Self {
+        match error {
+            AnswerError::NotJson(looks) => Self::NotJson(looks),
+            AnswerError::Shape(error) => Self::Decode(error.to_string()),
+            AnswerError::Api(words) => Self::Api(clean(&words)),
+        }
+    }
+
     /// The label's value.
     pub const fn reason(&self) -> Reason {
         match self {
@@ -390,7 +399,7 @@ impl PoolClient {
             // Bytes that are no UTF-8 (a worker's name, say) cost their own characters and not the whole answer.
             let text = str::from_utf8(&body).map_or_else(|_| String::from_utf8_lossy(&body), Cow::Borrowed);
             let value = decode(&text, &mut anomalies).map_err(|error| {
-                error.into_fetch_error(|message| clean(message, question.target.map(|(_, key)| key)))
+                FetchError::of(error, |message| clean(message, question.target.map(|(_, key)| key)))
             })?;
             self.report(&question, &anomalies);
             Ok(value)

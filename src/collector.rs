@@ -22,8 +22,8 @@ use prometheus_client::{
 };
 
 use crate::{
-    model::Worker,
     telemetry::{DURATION_BUCKETS, Durations},
+    wire::Worker,
 };
 pub use catalogue::CATALOGUE;
 pub use view::{AccountView, Common, Moment, Own, Poll, Scope, TargetView, View};

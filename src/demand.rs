@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::{
     config::{Config, duration_text},
-    model::Workers,
     store::{Slot, Store},
+    wire::Workers,
 };
 
 /// How many requests polling needs, against how many it may make.

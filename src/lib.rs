@@ -35,6 +35,7 @@ pub mod reload;
 pub mod server;
 pub mod store;
 pub mod telemetry;
+pub mod wire;
 
 use std::{sync::Arc, time::Duration};
 

@@ -15,7 +15,8 @@ use tokio::sync::watch;
 use crate::{
     config::Config,
     history::{Income, Payments},
-    model::{PoolStats, Reason, Summary, Target, Workers},
+    model::{PoolStats, Reason, Summary, Target},
+    wire::Workers,
 };
 
 /// Every slot of a configuration.

@@ -6,12 +6,10 @@
 use std::fmt::Debug;
 
 use btcpool_exporter::{
-    client::{
-        paging::Page,
-        wire::{self, Anomalies, AnswerError, MAX_NAME_CHARACTERS},
-    },
+    client::FetchError,
     config::RejectRateUnit,
-    model::{Coins, Endpoint, Hashrate, HashrateWindows, Id, Ratio, UnixSeconds, Worker, plays_tricks},
+    model::{Coins, Endpoint, Hashrate, HashrateWindows, Id, Ratio, UnixSeconds, plays_tricks},
+    wire::{self, Anomalies, AnswerError, MAX_NAME_CHARACTERS, Page, Worker},
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -79,7 +77,7 @@ fuzz_target!(|bytes: &[u8]| {
 
 /// What came of it; or an error that says something.
 fn shown<T>(result: Result<T, AnswerError>) -> Option<T> {
-    result.map_err(|error| assert!(!error.into_fetch_error(str::to_owned).to_string().is_empty())).ok()
+    result.map_err(|error| assert!(!FetchError::of(error, str::to_owned).to_string().is_empty())).ok()
 }
 
 /// A list's rows. The quick way, which most lists take, and the lenient one, to which a mark before the text leads, read

@@ -11,16 +11,13 @@ use std::{
 };
 
 use btcpool_exporter::{
-    client::wire::{self, Anomalies},
     collector::{Format, Moment, Scope, View, render},
     config::{Config, Overrides, RejectRateUnit},
     history::{Income, IncomeDay, Payment, Payments, PayoutAddress},
-    model::{
-        CoinStats, Coins, Currency, Endpoint, Hashrate, HashrateWindows, Id, Ratio, Reason, Summary, UnixSeconds,
-        Workers,
-    },
+    model::{CoinStats, Coins, Currency, Endpoint, Hashrate, HashrateWindows, Id, Ratio, Reason, Summary, UnixSeconds},
     store::{Failure, Slot, Store},
     telemetry::Telemetry,
+    wire::{self, Anomalies, Workers},
 };
 use jiff::{Timestamp, civil::Date};
 use libfuzzer_sys::{arbitrary::Unstructured, fuzz_target};

@@ -14,19 +14,10 @@ use futures_util::stream::{self, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 
 use super::FetchError;
-use crate::config::Api;
+use crate::{config::Api, wire::Page};
 
 /// A server whose list never ends is given up after so many pages in one pass: 100,000 rows at 50 a page.
 pub const MAX_PAGES: usize = 2000;
-
-/// One page.
-#[derive(Debug)]
-pub struct Page<K, T> {
-    /// Its rows by identity; `None` for a row whose identity could not be read.
-    pub rows: Vec<Option<(K, T)>>,
-    /// How many rows the pool says the whole list has.
-    pub total: Option<u64>,
-}
 
 /// A list that was read to its end.
 #[derive(Debug, PartialEq)]

@@ -12,8 +12,9 @@ use super::{
 use crate::{
     clock::unix_seconds,
     history::{IncomeDay, Period, day_start},
-    model::{CoinStats, Coins, Hashrate, HashrateWindows, Ratio, Worker},
+    model::{CoinStats, Coins, Hashrate, HashrateWindows, Ratio},
     process,
+    wire::Worker,
 };
 
 /// Labels of what concerns the whole pool.

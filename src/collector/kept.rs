@@ -23,7 +23,7 @@ use bytes::Bytes;
 use jiff::civil::Date;
 
 use super::{CATALOGUE, Format, Source, TargetView, View, view::Own};
-use crate::model::{Target, Workers};
+use crate::{model::Target, wire::Workers};
 use packing::{Member, Packer, Piece};
 pub(super) use writing::label;
 use writing::{WorkerLabels, Writer};
@@ -218,8 +218,9 @@ mod tests {
     use crate::{
         collector::{Moment, Scope},
         config::Config,
-        model::{Id, Worker},
+        model::Id,
         store::Store,
+        wire::Worker,
     };
 
     #[test]

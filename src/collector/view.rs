@@ -7,10 +7,11 @@ use jiff::{Timestamp, civil::Date, tz::Offset};
 use crate::{
     config::{Config, Polling},
     history::{Income, Payments, pool_day},
-    model::{AccountName, Currency, Endpoint, Hashrate, PoolStats, Summary, Target, Worker, Workers},
+    model::{AccountName, Currency, Endpoint, Hashrate, PoolStats, Summary, Target},
     process,
     store::{Failure, Outcome, SlotState, Store},
     telemetry::{Figures, Telemetry},
+    wire::{Worker, Workers},
 };
 
 /// Whose series are wanted.

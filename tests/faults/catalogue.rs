@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, io::Write as _, sync::LazyLock, time::Duration};
 
-use btcpool_exporter::{client::wire, model::Endpoint};
+use btcpool_exporter::{model::Endpoint, wire};
 use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
 

@@ -8,10 +8,7 @@ use std::{
 
 use btcpool_exporter::{
     budget::Budget,
-    client::{
-        FetchError, PoolClient,
-        wire::{self, Anomalies},
-    },
+    client::{FetchError, PoolClient},
     clock::Clock,
     collector::{Moment, Scope, View},
     config::{ApiKey, RejectRateUnit},
@@ -19,6 +16,7 @@ use btcpool_exporter::{
     model::{Coins, Currency, Endpoint, Hashrate, HashrateWindows, Reason, Target},
     store::Store,
     telemetry::Telemetry,
+    wire::{self, Anomalies},
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -466,11 +464,7 @@ async fn retry_after_pauses_everybody() {
 }
 
 /// One worker with a field replaced; what becomes of it, and what is counted.
-async fn worker_with(
-    field: &str,
-    json: &str,
-    unit: &str,
-) -> (Vec<btcpool_exporter::model::Worker>, Vec<(String, u64)>) {
+async fn worker_with(field: &str, json: &str, unit: &str) -> (Vec<btcpool_exporter::wire::Worker>, Vec<(String, u64)>) {
     let mut sample = harness::good_worker().await;
     for (field, figure) in [("hashrate_10min", "1"), ("hashrate_24hour", "3")] {
         sample[field] = figure.into();

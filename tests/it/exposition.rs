@@ -9,16 +9,13 @@ use std::{
 };
 
 use btcpool_exporter::{
-    client::wire::{self, Anomalies},
     collector::{CATALOGUE, Format, Moment, Scope, View, render},
     config::{Config, RejectRateUnit},
     history::{Income, IncomeDay, Payment, Payments, PayoutAddress},
-    model::{
-        CoinStats, Coins, Currency, Endpoint, Hashrate, HashrateWindows, Id, Ratio, Reason, Summary, UnixSeconds,
-        Worker, Workers,
-    },
+    model::{CoinStats, Coins, Currency, Endpoint, Hashrate, HashrateWindows, Id, Ratio, Reason, Summary, UnixSeconds},
     store::{Failure, Store, TargetSlots},
     telemetry::Telemetry,
+    wire::{self, Anomalies, Worker, Workers},
 };
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};

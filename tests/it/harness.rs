@@ -9,7 +9,6 @@ use std::{
 
 use btcpool_exporter::{
     Exporter, RunError,
-    client::wire,
     clock::Clock,
     collector::Format,
     config::{Config, ConfigError, Overrides},
@@ -17,6 +16,7 @@ use btcpool_exporter::{
     model::Endpoint,
     reload::{ReloadError, Reloader},
     server::Web,
+    wire,
 };
 use serde_json::{Map, Value};
 use tokio::{net::TcpListener, task::JoinHandle};

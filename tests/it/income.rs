@@ -9,12 +9,12 @@ use std::{
 
 use btcpool_exporter::{
     Exporter,
-    client::wire::{self, Anomalies},
     clock::Clock,
     collector::{Format, Moment, Scope, View, render},
     config::Config,
     history::{Payment, Payments},
     model::{Coins, Currency, Id, UnixSeconds},
+    wire::{self, Anomalies},
 };
 use jiff::{ToSpan as _, civil::Date};
 use serde_json::{Value, json};

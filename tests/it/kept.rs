@@ -9,7 +9,6 @@ use std::{
 };
 
 use btcpool_exporter::{
-    client::wire::{self, Anomalies},
     collector::{
         Format, Moment, Own, Scope, View,
         kept::{Encoding, Rendition},
@@ -17,12 +16,10 @@ use btcpool_exporter::{
     },
     config::{Config, RejectRateUnit},
     history::{Income, IncomeDay, Payment, Payments, PayoutAddress},
-    model::{
-        CoinStats, Coins, Currency, Endpoint, Hashrate, HashrateWindows, Id, Ratio, Reason, Summary, UnixSeconds,
-        Workers,
-    },
+    model::{CoinStats, Coins, Currency, Endpoint, Hashrate, HashrateWindows, Id, Ratio, Reason, Summary, UnixSeconds},
     store::{Failure, Slot, Store},
     telemetry::Telemetry,
+    wire::{self, Anomalies, Workers},
 };
 use fastrand::Rng;
 use flate2::read::GzDecoder;

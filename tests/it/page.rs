@@ -11,10 +11,11 @@ use btcpool_exporter::{
     config::{Config, DEFAULTS, Overrides},
     demand::Demand,
     history::{Income, Payments},
-    model::{PoolStats, Reason, Summary, Workers},
+    model::{PoolStats, Reason, Summary},
     server::page::{self, Subject, Wanted, words::Language},
     store::{Failure, Slot, Store},
     telemetry::{Figures, Telemetry},
+    wire::Workers,
 };
 
 use crate::{

@@ -12,9 +12,10 @@ use std::{
 use btcpool_exporter::{
     client::{
         FetchError,
-        paging::{Listing, MAX_PAGES, Page, read_all},
+        paging::{Listing, MAX_PAGES, read_all},
     },
     model::Reason,
+    wire::Page,
 };
 use serde_json::{Value, json};
 use wiremock::{Request, Respond, ResponseTemplate};

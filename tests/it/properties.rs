@@ -7,13 +7,13 @@ use std::{
 };
 
 use btcpool_exporter::{
-    client::wire::{self, Anomalies},
     collector::{Format, Moment, Scope, View, render},
     config::RejectRateUnit,
     history::{Income, Payments},
-    model::{Coins, Endpoint, Id, Worker, Workers},
+    model::{Coins, Endpoint, Id},
     store::Store,
     telemetry::Telemetry,
+    wire::{self, Anomalies, Worker, Workers},
 };
 use jiff::Timestamp;
 use proptest::prelude::*;

@@ -4,8 +4,8 @@ use std::fmt;
 
 use crate::{
     collector::{Family, Format, Kind, Labels, Samples, TargetView, Value, WorkerSamples},
-    model::Worker,
     telemetry::{DURATION_BUCKETS, Durations},
+    wire::Worker,
 };
 
 /// The labels of workers as both formats write them, with the end [`END`]: escaped once for all their samples.

@@ -7,6 +7,8 @@
 //! go; where that fails, in whatever way, they are read again by the lenient way, which judges. `cargo bench --bench
 //! exposition` measures it.
 
+mod worker;
+
 use std::{borrow::Cow, fmt};
 
 use jiff::civil::Date;
@@ -14,13 +16,13 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use serde_json::value::RawValue;
 use smol_str::SmolStr;
 
-use super::{FetchError, paging::Page};
+pub use self::worker::{Worker, Workers};
 use crate::{
     config::RejectRateUnit,
     history::{IncomeDay, Payment, PayoutAddress},
     model::{
         CoinStats, Coins, Currency, Endpoint, Hashrate, HashrateWindows, Id, PoolStats, Ratio, Summary, UnixSeconds,
-        Worker, is_printable_ascii, plays_tricks,
+        is_printable_ascii, plays_tricks,
     },
 };
 
@@ -37,22 +39,6 @@ const SUMMARY: [&str; 6] =
     ["active_workers", "unactive_workers", "hashrate_10min", "hashrate_1hour", "hashrate_24hour", "balance"];
 const INCOME: [&str; 5] = ["date", "hashrate", "pps_profit", "pplns_profit", "total_profit"];
 const PAYMENT: [&str; 4] = ["payment_id", "amount", "created_time", "address"];
-/// In the order in which the pool sends them. That is only an expectation, which makes reading quick: a name that comes
-/// elsewhere is found, too. They are read by name ([`place`]), so that one more may be put at the end, or anywhere but
-/// among the three hashrates, and nothing is to be numbered anew.
-///
-/// What one more field needs: a field of [`Worker`], its name here and its reading in [`workers`], a family in the
-/// catalogue, and the simulated pool that serves it. The tests follow from these.
-const WORKER: [&str; 8] = [
-    "hashrate_10min",
-    "hashrate_1hour",
-    "hashrate_24hour",
-    "last_active",
-    "reject_rate",
-    "worker_id",
-    "worker_name",
-    "worker_status",
-];
 
 /// Where a name stands in a list. To be asked while compiling (`const`), where it costs nothing, and where a name that
 /// is not in the list is an error.
@@ -79,7 +65,7 @@ pub fn fields(endpoint: Endpoint) -> impl Iterator<Item = &'static str> {
         Endpoint::SummaryData => (&[&SUMMARY], &[]),
         Endpoint::ProfitHistory => (&[&INCOME], &["total"]),
         Endpoint::PaymentHistory => (&[&PAYMENT], &["total"]),
-        Endpoint::Workers => (&[&WORKER], &["total"]),
+        Endpoint::Workers => (&[&worker::FIELDS], &["total"]),
     };
     rows.iter().flat_map(|names| names.iter()).chain(total).copied()
 }
@@ -114,6 +100,12 @@ impl Anomalies {
 #[derive(Debug, PartialEq, Eq)]
 pub struct ShapeError(String);
 
+impl fmt::Display for ShapeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl ShapeError {
     fn at(path: impl fmt::Display, expected: &str, found: &str) -> Self {
         Self(format!("{path}: expected {expected}, found {found}"))
@@ -131,6 +123,15 @@ impl From<ShapeError> for AnswerError {
     }
 }
 
+/// A page of a list.
+#[derive(Debug)]
+pub struct Page<K, T> {
+    /// Its rows by identity; `None` for a row whose identity could not be read.
+    pub rows: Vec<Option<(K, T)>>,
+    /// How many rows the pool says the whole list has.
+    pub total: Option<u64>,
+}
+
 /// Why an answer's text is no answer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum AnswerError {
@@ -140,17 +141,6 @@ pub enum AnswerError {
     Shape(ShapeError),
     /// `status` is not `OK`; the pool's words, raw.
     Api(String),
-}
-
-impl AnswerError {
-    /// The client's error; `clean` makes the pool's words fit to be shown.
-    pub fn into_fetch_error(self, clean: impl FnOnce(&str) -> String) -> FetchError {
-        match self {
-            Self::NotJson(looks) => FetchError::NotJson(looks),
-            Self::Shape(ShapeError(text)) => FetchError::Decode(text),
-            Self::Api(words) => FetchError::Api(clean(&words)),
-        }
-    }
 }
 
 /// Opens the envelope: its fields, if its status is `OK`.
@@ -276,34 +266,7 @@ pub fn payment_history(text: &str, anomalies: &mut Anomalies) -> Result<Page<Id,
 ///
 /// As [`profit_history`].
 pub fn workers(text: &str, unit: RejectRateUnit, anomalies: &mut Anomalies) -> Result<Page<Id, Worker>, AnswerError> {
-    list(text, &WORKER, anomalies, |row, anomalies| {
-        let id = row.identity(const { place(&WORKER, "worker_id") }, anomalies, Id::new)?;
-        let name = row.read(const { place(&WORKER, "worker_name") }, anomalies, |text| Some(printable(text)));
-        let mut above_one = false;
-        let reject_ratio = row.read(const { place(&WORKER, "reject_rate") }, anomalies, |text| {
-            let rate = figure(text)?;
-            above_one = rate > 1.0;
-            Ratio::new(match unit {
-                RejectRateUnit::Ratio => rate,
-                RejectRateUnit::Percent => rate / 100.0,
-            })
-        });
-        anomalies.reject_rate_above_one |= above_one;
-        let worker = Worker {
-            id: id.clone(),
-            name: name.unwrap_or_default(),
-            hashrate: windows(row, const { place(&WORKER, "hashrate_10min") }, anomalies),
-            reject_ratio,
-            // PHP's word for "never" is 0.
-            last_active: row
-                .read(const { place(&WORKER, "last_active") }, anomalies, |text| {
-                    if text.trim() == "0" { Some(None) } else { time(text).map(Some) }
-                })
-                .flatten(),
-            active: row.read(const { place(&WORKER, "worker_status") }, anomalies, status),
-        };
-        Some((id, worker))
-    })
+    list(text, &worker::FIELDS, anomalies, |row, anomalies| worker::read(row, unit, anomalies))
 }
 
 /// Three fields beside each other, from the shortest window to the longest.
