@@ -17,6 +17,10 @@ pub struct Demand {
     pub history: u64,
     /// Both together, in requests a second.
     pub per_second: f64,
+    /// Whether a list came in more than one page.
+    has_pages: bool,
+    /// Currencies of accounts.
+    targets: usize,
 }
 
 impl Demand {
@@ -26,15 +30,17 @@ impl Demand {
             let good = workers.snapshot().good;
             good.map_or(1, |good| good.value.pages.max(1) as u64)
         };
-        let (mut live, mut history) = (1, 0);
+        let (mut live, mut history, mut has_pages) = (1, 0, false);
         for slots in store.targets.values() {
-            live += 1 + slots.workers.as_ref().map_or(0, pages);
+            let pages = slots.workers.as_ref().map_or(0, pages);
+            has_pages |= pages > 1;
+            live += 1 + pages;
             history += 2;
         }
         let polling = &config.polling;
         let per_second =
             live as f64 / polling.live.interval.as_secs_f64() + history as f64 / polling.history.interval.as_secs_f64();
-        Self { live, history, per_second }
+        Self { live, history, per_second, has_pages, targets: store.targets.len() }
     }
 
     /// A sentence with the numbers and what to change, when the budget cannot carry the demand.
@@ -48,18 +54,32 @@ impl Demand {
         let factor = self.per_second / allowed;
         let longer = Duration::from_secs((live.as_secs_f64() * factor).ceil() as u64);
         let needed = self.per_second.ceil();
-        let rate =
-            if needed <= 1000.0 { format!("set api.requests_per_second to {needed}, or ") } else { String::new() };
+        let histories = match self.history {
+            0 => String::new(),
+            requests => format!(" and {requests} every {}", duration_text(history)),
+        };
+        let mut ways = Vec::new();
+        if needed <= 1000.0 {
+            ways.push(format!("set api.requests_per_second to {needed}"));
+        }
+        ways.push(format!(
+            "lengthen polling.live.interval to {} and the other durations of polling in proportion",
+            duration_text(longer)
+        ));
+        if self.has_pages {
+            ways.push("raise api.page_size".to_owned());
+        }
+        if self.targets > 1 {
+            ways.push("divide the accounts (shard)".to_owned());
+        }
         Some(format!(
-            "polling needs {} requests every {} and {} every {}, {:.2} a second, but api.requests_per_second allows \
-             {allowed}, so that data will be older than the interval: {rate}lengthen polling.live.interval to {} and the \
-             other durations of polling in proportion, or raise api.page_size, or divide the accounts (shard)",
+            "polling needs {} request{} every {}{histories}, {:.2} a second, but api.requests_per_second allows {allowed}, \
+             so that data will be older than the interval: {}",
             self.live,
+            if self.live == 1 { "" } else { "s" },
             duration_text(live),
-            self.history,
-            duration_text(history),
             self.per_second,
-            duration_text(longer),
+            ways.join(", or ")
         ))
     }
 }

@@ -142,7 +142,7 @@ pub struct SlotState<T> {
     /// How the last poll ended; `None` before the first one.
     pub last: Option<Outcome>,
     /// The last failure, also when polls succeed again.
-    pub last_failure: Option<(Timestamp, Failure)>,
+    pub last_failure: Option<(Instant, Failure)>,
     /// Polls that ended.
     pub polls: u64,
     /// Those of them that failed.
@@ -219,7 +219,7 @@ impl<T> Slot<T> {
             }
             Err(failure) => {
                 state.failures += 1;
-                state.last_failure = Some((at, failure.clone()));
+                state.last_failure = Some((Instant::now(), failure.clone()));
                 Some(failure)
             }
         };

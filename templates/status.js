@@ -12,6 +12,11 @@
     return selection !== null && !selection.isCollapsed;
   }
 
+  function tell(what) {
+    lost.hidden = false;
+    if (lost.textContent !== what) lost.textContent = what;
+  }
+
   function take(page) {
     document.title = page.title;
     for (const part of document.querySelectorAll("[data-live]")) {
@@ -36,11 +41,14 @@
     if (selecting > 0 && selecting <= LONGEST_SELECTION) return;
     try {
       const answer = await fetch(location.href, { cache: "no-store", signal: AbortSignal.timeout(EVERY - 1000) });
-      if (!answer.ok) throw new Error(answer.statusText);
-      take(new DOMParser().parseFromString(await answer.text(), "text/html"));
+      if (!answer.ok) return tell(`${lost.dataset.refused} (HTTP ${answer.status})`);
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      // A proxy's page to log in at, say.
+      if (page.getElementById("headline") === null) return tell(lost.dataset.refused);
+      take(page);
       lost.hidden = true;
     } catch {
-      lost.hidden = false;
+      tell(lost.dataset.silent);
     }
   }
 

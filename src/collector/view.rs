@@ -1,6 +1,10 @@
 //! What a scrape sees: everything that is known and not stale, at one moment.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use jiff::{Timestamp, civil::Date, tz::Offset};
 
@@ -91,6 +95,18 @@ impl View {
     }
 }
 
+impl Poll {
+    /// Why the last poll failed, if it did.
+    pub fn failure(&self) -> Option<&Failure> {
+        self.last.as_ref()?.error.as_ref()
+    }
+
+    /// Whether the last good answer is too old to be shown.
+    pub fn is_stale(&self) -> bool {
+        self.age.is_some_and(|age| age >= self.stale_after)
+    }
+}
+
 impl TargetView {
     /// The labels that name it.
     pub fn labels(&self) -> [(&'static str, &str); 2] {
@@ -141,10 +157,14 @@ pub struct Poll {
     pub failures: u64,
     /// When the last good answer came.
     pub last_success: Option<Timestamp>,
+    /// How old that answer is, whatever was done to the wall's clock meanwhile.
+    pub age: Option<Duration>,
+    /// How old it may become; from then on it is not shown.
+    pub stale_after: Duration,
     /// How the last poll ended.
     pub last: Option<Outcome>,
-    /// The last failure, also when polls succeed again.
-    pub last_failure: Option<(Timestamp, Failure)>,
+    /// How long ago the last failure was, also when polls succeed again.
+    pub last_failure: Option<(Duration, Failure)>,
 }
 
 impl View {
@@ -246,13 +266,16 @@ impl Look {
             let until = good.since.checked_add(stale_after);
             self.until = [self.until, until].into_iter().flatten().min();
         }
+        let since = |at| self.now.monotonic.saturating_duration_since(at);
         polls.push(Poll {
             endpoint,
             polls: state.polls,
             failures: state.failures,
-            last_success: state.good.map(|good| good.at),
+            last_success: state.good.as_ref().map(|good| good.at),
+            age: state.good.as_ref().map(|good| since(good.since)),
+            stale_after,
             last: state.last,
-            last_failure: state.last_failure,
+            last_failure: state.last_failure.map(|(at, failure)| (since(at), failure)),
         });
         fresh
     }

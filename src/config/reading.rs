@@ -421,6 +421,7 @@ impl<'a> Reader<'a> {
             let parsed: AccountName = name.parse().map_err(|error| self.error(&path, error))?;
             accounts.insert(parsed, self.account(&name, account, &mut sources, &mut warnings)?);
         }
+        warnings.extend(shared_keys(&accounts));
         let mut block_subsidies = BTreeMap::new();
         for (coin, RawCoin { block_subsidy }) in &raw.coins {
             let currency = self.currency_key(&["coins", coin], coin)?;
@@ -698,6 +699,28 @@ const fn is_exposed(mode: u32, owner: u32, us: u32) -> bool {
     mode & wide != 0
 }
 
+/// Accounts that have one key, which is one account's: a slip, as a rule, by which its figures would be shown as another's.
+fn shared_keys(accounts: &BTreeMap<AccountName, Account>) -> Vec<String> {
+    let mut owners = BTreeMap::<_, Vec<_>>::new();
+    for (name, account) in accounts {
+        owners.entry(account.key.expose()).or_default().push(name);
+    }
+    let shared = owners.into_values().filter(|names| names.len() > 1);
+    let mut warnings: Vec<_> = shared
+        .map(|names| {
+            let others = if names.len() > 2 { format!(" and {} more", names.len() - 2) } else { String::new() };
+            format!(
+                "accounts.{} has the same key as accounts.{}{others}: the pool answers all of them with the figures of the \
+                 one account that the key belongs to",
+                names[1], names[0]
+            )
+        })
+        .collect();
+    // By key they would be in an order that tells something of the keys.
+    warnings.sort();
+    warnings
+}
+
 /// A Prometheus label name that is not reserved.
 fn is_label_name(text: &str) -> bool {
     !text.starts_with("__")
@@ -713,9 +736,11 @@ pub(crate) fn unknown_key(key: &str, known: &[&str]) -> String {
     }
 }
 
-/// The known key that was meant, perhaps: one but for a slip of the finger; or the shortest that is the key with
-/// something more or less; or the nearest by spelling.
+/// The known key that was meant, perhaps: one but for a slip of the finger or of the shift key; or the shortest that is
+/// the key with something more or less; or the nearest by spelling.
 fn meant<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
+    let key = key.to_ascii_lowercase();
+    let key = key.as_str();
     let distances = known.iter().map(|&candidate| (strsim::damerau_levenshtein(key, candidate), candidate));
     let nearest = distances.min().filter(|&(distance, candidate)| distance <= candidate.len().max(key.len()) / 2);
     let slip = nearest.filter(|&(distance, _)| distance <= 2.min(key.len() / 3));

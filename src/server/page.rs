@@ -4,6 +4,7 @@
 //! trouble first, a hundred at a time, with a filter. It is whole without its script, which only takes the parts that
 //! change out of a fresh copy of the page, and says so when there is none to be had.
 
+mod state;
 pub mod words;
 
 use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
@@ -13,7 +14,10 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
 use ring::digest;
 
-use self::words::{Language, State, Words};
+use self::{
+    state::{Slot, Trouble, has_trouble},
+    words::{Explanation, Language, State, Words},
+};
 use crate::{
     budget::Usage,
     collector::{Poll, TargetView, View},
@@ -146,12 +150,11 @@ struct Status<'a> {
     telemetry_path: &'a str,
     repository: &'static str,
     other_language: OtherLanguage,
-    notes: Vec<String>,
-    troubles: Vec<Trouble>,
+    notes: Vec<Note>,
+    troubles: Vec<TroubleText>,
     columns: [&'static str; 7],
     counts: String,
     sums: Vec<Sum>,
-    has_accounts: bool,
     filter: &'a str,
     only_trouble: bool,
     chosen_language: &'static str,
@@ -163,6 +166,7 @@ struct Status<'a> {
     coins: Vec<Coin>,
     budget: BudgetUse,
     past: Vec<Past>,
+    more_past: String,
     settings: Vec<(&'static str, String)>,
     version: &'static str,
     revision: &'static str,
@@ -175,23 +179,33 @@ struct OtherLanguage {
     name: &'static str,
 }
 
-/// One reason for which endpoints fail.
-struct Trouble {
+/// What is not about one account.
+struct Note {
+    text: String,
+    /// Whether it is English, whatever the page is.
+    is_english: bool,
+}
+
+/// One reason for which endpoints have no data, or will have none.
+struct TroubleText {
     title: &'static str,
+    /// Empty for data that are too old, which is no failure of a poll.
     reason: &'static str,
     extent: String,
     meaning: Vec<(bool, &'static str)>,
     advice: Vec<(bool, &'static str)>,
     cases: Vec<Case>,
     more: String,
+    /// Where all of them are.
+    more_query: String,
 }
 
-/// Endpoints of one account and currency that fail in the same way.
+/// Endpoints of one account and currency that have the same trouble.
 struct Case {
     whose: String,
     endpoints: String,
-    /// The last success of any of them.
-    newest: Option<Timestamp>,
+    /// How long ago the last success was, of that of them where it was the longest; `None`: one has none.
+    age: Option<Duration>,
     last_success: String,
     message: String,
 }
@@ -261,13 +275,15 @@ struct Past {
 pub fn render(subject: &Subject<'_>, wanted: &Wanted) -> Result<String, askama::Error> {
     let draft = Draft { subject, language: wanted.language, w: wanted.language.words() };
     let Subject { config, view, now, up, .. } = subject;
-    let slots: Vec<_> = slots(view).collect();
-    let state = state(view, &slots);
+    let slots: Vec<_> = state::slots(view).collect();
+    let notes = draft.notes();
+    let state = state::of(view, &slots, notes.len());
     let (tone, icon) = match state {
         State::Well => ("good", "green"),
-        State::NoAccounts | State::Starting { .. } => ("wait", "orange"),
+        State::Noted { .. } | State::NoAccounts | State::Starting { .. } => ("wait", "orange"),
         _ => ("bad", "red"),
     };
+    let (past, more_past) = draft.past(&slots);
     let (rows, extent, pages) = draft.table(wanted);
     let other = wanted.language.other();
     let status = Status {
@@ -287,12 +303,11 @@ pub fn render(subject: &Subject<'_>, wanted: &Wanted) -> Result<String, askama::
             tag: other.words().tag,
             name: other.words().name,
         },
-        notes: draft.notes(),
-        troubles: draft.troubles(&slots),
+        notes,
+        troubles: draft.troubles(&slots, wanted),
         columns: draft.columns(),
         counts: draft.counts(),
         sums: draft.sums(),
-        has_accounts: !view.targets.is_empty(),
         filter: &wanted.filter,
         only_trouble: wanted.only_trouble,
         chosen_language: if wanted.chosen { draft.w.tag } else { "" },
@@ -303,67 +318,14 @@ pub fn render(subject: &Subject<'_>, wanted: &Wanted) -> Result<String, askama::
         pool_state: draft.slot(view.common.as_ref().map(|common| &common.poll)),
         coins: draft.coins(),
         budget: draft.budget(),
-        past: draft.past(&slots),
+        past,
+        more_past,
         settings: settings(config),
         version: env!("CARGO_PKG_VERSION"),
         revision: env!("BTCPOOL_EXPORTER_REVISION"),
         rustc: env!("BTCPOOL_EXPORTER_RUSTC"),
     };
     status.render()
-}
-
-/// A slot, and whose it is; `None`: `main_stat`, which is nobody's.
-type Slot<'a> = (Option<&'a TargetView>, &'a Poll);
-
-fn slots(view: &View) -> impl Iterator<Item = Slot<'_>> {
-    let common = view.common.iter().map(|common| (None, &common.poll));
-    common.chain(view.targets.iter().flat_map(|target| target.polls.iter().map(move |poll| (Some(target), poll))))
-}
-
-/// Why the last poll failed, if it did.
-fn failure(poll: &Poll) -> Option<&crate::store::Failure> {
-    poll.last.as_ref()?.error.as_ref()
-}
-
-fn has_trouble(target: &TargetView) -> bool {
-    target.polls.iter().any(|poll| failure(poll).is_some())
-}
-
-/// How everything is, in short.
-fn state<'a>(view: &'a View, slots: &[Slot<'a>]) -> State<'a> {
-    let all = slots.len();
-    let waiting = slots.iter().filter(|(_, poll)| poll.last.is_none()).count();
-    let failing: Vec<_> = slots.iter().filter_map(|(whose, poll)| Some((whose, failure(poll)?))).collect();
-    // By account: how many fail, and whether only because of the key.
-    let mut accounts = BTreeMap::<_, (usize, bool)>::new();
-    for (target, failure) in &failing {
-        if let Some(target) = target {
-            let (count, refused) = accounts.entry(target.target.account.as_str()).or_insert((0, true));
-            *count += 1;
-            *refused &= failure.reason == Reason::Auth;
-        }
-    }
-    let of_accounts: usize = accounts.values().map(|(count, _)| count).sum();
-    let only_refused = accounts.values().all(|&(_, refused)| refused);
-    match (failing.len(), accounts.iter().next()) {
-        (0, _) if waiting > 0 => State::Starting { waiting, all },
-        (0, _) if view.targets.is_empty() => State::NoAccounts,
-        (0, _) => State::Well,
-        (failing, _) if failing == all => State::Nothing { all },
-        (_, None) if waiting > 0 => State::Starting { waiting, all },
-        (_, None) => State::OnlyPool,
-        // The pool's statistics fail, too, which is no single account's trouble.
-        (failing, Some(_)) if failing > of_accounts => {
-            State::Accounts { failing: accounts.len(), all: view.accounts.len() }
-        }
-        (_, Some((account, _))) if only_refused && accounts.len() == 1 => State::KeyRefused { account },
-        (_, Some(_)) if only_refused => State::KeysRefused { accounts: accounts.len() },
-        (_, Some((account, &(failing, _)))) if accounts.len() == 1 => {
-            let own = view.targets.iter().filter(|target| target.target.account.as_str() == *account);
-            State::OneAccount { account, failing, all: own.map(|target| target.polls.len()).sum() }
-        }
-        (_, Some(_)) => State::Accounts { failing: accounts.len(), all: view.accounts.len() },
-    }
 }
 
 /// The page in the making.
@@ -380,12 +342,8 @@ impl Draft<'_> {
         [w.hashrate, w.active, w.inactive, w.listed, w.balance, w.today, w.last_day]
     }
 
-    fn since(&self, at: Timestamp) -> Duration {
-        self.subject.now.duration_since(at).try_into().unwrap_or(Duration::ZERO)
-    }
-
     /// What is not about one account.
-    fn notes(&self) -> Vec<String> {
+    fn notes(&self) -> Vec<Note> {
         let Subject { config, figures, usage, demand, .. } = self.subject;
         let mut notes = Vec::new();
         if !figures.reload_succeeded {
@@ -402,70 +360,85 @@ impl Draft<'_> {
         if !anomalies.is_empty() {
             notes.push(self.language.anomalies(&anomalies.join(", ")));
         }
-        notes.extend(demand.complaint(config));
-        notes.extend(config.warnings.iter().cloned());
-        notes
+        let own = notes.into_iter().map(|text| Note { text, is_english: false });
+        let logged = demand.complaint(config).into_iter().chain(config.warnings.iter().cloned());
+        own.chain(logged.map(|text| Note { text, is_english: true })).collect()
     }
 
-    fn troubles(&self, slots: &[Slot<'_>]) -> Vec<Trouble> {
-        let mut by_reason = BTreeMap::<Reason, Vec<_>>::new();
-        for (target, poll) in slots {
-            if let Some(failure) = failure(poll) {
-                by_reason.entry(failure.reason).or_default().push((*target, *poll, failure));
+    /// What is wrong, by kind; what concerns most comes first.
+    fn troubles(&self, slots: &[Slot<'_>], wanted: &Wanted) -> Vec<TroubleText> {
+        let mut by_reason = BTreeMap::<Option<Reason>, Vec<_>>::new();
+        for slot in slots {
+            if let Some(trouble) = slot.trouble() {
+                by_reason.entry(trouble.reason()).or_default().push((*slot, trouble));
             }
         }
         let mut by_reason: Vec<_> = by_reason.into_iter().collect();
-        // What concerns most comes first.
-        by_reason.sort_by_key(|(_, failing)| std::cmp::Reverse(failing.len()));
-        let troubles = by_reason.into_iter().map(|(reason, failing)| {
-            let mut cases: Vec<Case> = Vec::new();
-            for (target, poll, failure) in &failing {
-                let whose = target.map_or_else(|| self.w.everybody.to_owned(), |target| target.target.to_string());
-                match cases.last_mut() {
-                    // The slots of one target follow each other.
-                    Some(case) if case.whose == whose && case.message == failure.message => {
-                        case.endpoints = format!("{}, {}", case.endpoints, poll.endpoint);
-                        case.newest = case.newest.max(poll.last_success);
-                    }
-                    _ => cases.push(Case {
-                        whose,
-                        endpoints: poll.endpoint.to_string(),
-                        newest: poll.last_success,
-                        last_success: String::new(),
-                        message: failure.message.clone(),
-                    }),
-                }
-            }
-            let mut accounts: Vec<_> =
-                failing.iter().filter_map(|(target, ..)| target.map(|target| &target.target.account)).collect();
-            accounts.dedup();
-            let more = cases.len().saturating_sub(CASES);
-            cases.truncate(CASES);
-            for case in &mut cases {
-                case.last_success = self.last_success(case.newest);
-            }
-            let words = self.language.explain(reason);
-            Trouble {
-                title: words.title,
-                reason: reason.as_str(),
-                extent: self.language.extent(failing.len(), accounts.len()),
-                meaning: marked(words.meaning),
-                advice: marked(words.advice),
-                cases,
-                more: if more > 0 { self.language.more(more) } else { String::new() },
-            }
-        });
-        troubles.collect()
+        by_reason.sort_by_key(|(_, slots)| std::cmp::Reverse(slots.len()));
+        by_reason.iter().map(|(reason, slots)| self.trouble(*reason, slots, wanted)).collect()
     }
 
-    fn last_success(&self, at: Option<Timestamp>) -> String {
-        at.map_or_else(|| self.w.never.to_owned(), |at| self.language.ago(self.since(at)))
+    fn trouble(&self, reason: Option<Reason>, slots: &[(Slot<'_>, Trouble<'_>)], wanted: &Wanted) -> TroubleText {
+        let mut cases = self.cases(slots);
+        let mut accounts: Vec<_> =
+            slots.iter().filter_map(|(slot, _)| slot.target.map(|target| &target.target.account)).collect();
+        accounts.dedup();
+        let more = cases.len().saturating_sub(CASES);
+        cases.truncate(CASES);
+        for case in &mut cases {
+            case.last_success = case.age.map_or_else(|| self.w.never.to_owned(), |age| self.language.ago(age));
+        }
+        let Explanation { title, meaning, advice } =
+            reason.map_or_else(|| self.language.explain_old(), |reason| self.language.explain(reason));
+        let all = Wanted { filter: String::new(), only_trouble: true, ..*wanted };
+        TroubleText {
+            title,
+            reason: reason.map_or("", Reason::as_str),
+            extent: self.language.extent(slots.len(), accounts.len()),
+            meaning: marked(meaning),
+            advice: marked(advice),
+            cases,
+            more: if more > 0 { self.language.more(more) } else { String::new() },
+            more_query: all.query(1, wanted.chosen.then_some(wanted.language)),
+        }
+    }
+
+    /// The slots of one trouble, those of one target that say the same together.
+    fn cases(&self, slots: &[(Slot<'_>, Trouble<'_>)]) -> Vec<Case> {
+        let mut cases: Vec<Case> = Vec::new();
+        for (slot, trouble) in slots {
+            let message = match trouble {
+                Trouble::Fails(failure) => failure.message.clone(),
+                Trouble::Old => self.language.older_than(&duration_text(slot.poll.stale_after)),
+            };
+            let whose = self.whose(slot);
+            match cases.last_mut() {
+                // The slots of one target follow each other.
+                Some(case) if case.whose == whose && case.message == message => {
+                    case.endpoints = format!("{}, {}", case.endpoints, slot.poll.endpoint);
+                    case.age = case.age.zip(slot.poll.age).map(|(one, other)| one.max(other));
+                }
+                _ => cases.push(Case {
+                    whose,
+                    endpoints: slot.poll.endpoint.to_string(),
+                    age: slot.poll.age,
+                    last_success: String::new(),
+                    message,
+                }),
+            }
+        }
+        cases
+    }
+
+    fn whose(&self, slot: &Slot<'_>) -> String {
+        slot.target.map_or_else(|| self.w.everybody.to_owned(), |target| target.target.to_string())
     }
 
     fn counts(&self) -> String {
         let view = self.subject.view;
-        let workers = view.targets.iter().filter_map(|target| target.workers.as_ref()).map(|list| list.list.len());
-        self.language.counts(view.accounts.len(), workers.sum())
+        let lists: Vec<_> = view.targets.iter().filter_map(|target| target.workers.as_ref()).collect();
+        let workers = lists.iter().map(|workers| workers.list.len()).sum::<usize>();
+        self.language.counts(view.accounts.len(), &shown((!lists.is_empty()).then_some(workers)))
     }
 
     /// A line for each currency.
@@ -480,10 +453,12 @@ impl Draft<'_> {
                 targets.iter().filter_map(|t| summary(t)?.hashrate.one_hour).map(Hashrate::as_f64).collect()
             };
             let hashrates = hashrate(&targets);
-            let count = |of: fn(&TargetView) -> Option<u64>| {
+            let count = |of: fn(&TargetView) -> Option<u64>, all| {
                 let known: Vec<_> = targets.iter().filter_map(|target| of(target)).collect();
-                self.sum(known.len(), targets.len(), known.iter().sum::<u64>())
+                self.sum(known.len(), all, known.iter().sum::<u64>())
             };
+            // Those whose workers are not asked for lack nothing.
+            let with_lists = targets.iter().filter(|target| poll(target, Endpoint::Workers).is_some()).count();
             let coins = |of: &dyn Fn(&TargetView) -> Option<Coins>| {
                 let known: Vec<_> = targets.iter().filter_map(|target| of(target)).collect();
                 let sum = known.iter().try_fold(Coins::default(), |sum, &coins| sum.checked_add(coins));
@@ -491,12 +466,16 @@ impl Draft<'_> {
             };
             let cells = [
                 self.sum(hashrates.len(), targets.len(), shown(Hashrate::new(hashrates.iter().sum()))),
-                count(|target| target.summary.as_ref()?.active_workers),
-                count(|target| target.summary.as_ref()?.inactive_workers),
-                count(|target| Some(target.workers.as_ref()?.list.len() as u64)),
+                count(|target| target.summary.as_ref()?.active_workers, targets.len()),
+                count(|target| target.summary.as_ref()?.inactive_workers, targets.len()),
+                count(|target| Some(target.workers.as_ref()?.list.len() as u64), with_lists),
                 coins(&|target| target.summary.as_ref()?.balance),
                 coins(&|target| target.income.as_ref()?.today(view.today)?.total),
-                coins(&|target| target.income.as_ref()?.last_day(view.today)?.total),
+                // Days are not mixed: where the newest is an older one, yesterday's is not known.
+                coins(&|target| {
+                    let day = target.income.as_ref()?.last_day(view.today)?;
+                    if view.today.yesterday().ok() == Some(day.date) { day.total } else { None }
+                }),
             ];
             let cells = self.columns().into_iter().zip(cells).collect();
             Sum { currency, accounts: targets.len(), cells }
@@ -521,13 +500,12 @@ impl Draft<'_> {
         let labels: BTreeMap<_, _> = view.accounts.iter().map(|account| (&account.name, account)).collect();
         let filter = wanted.filter.to_lowercase();
         let is_wanted = |target: &&TargetView| {
-            let holds = |text: &str| text.to_lowercase().contains(&filter);
-            let labels = labels.get(&target.target.account).into_iter().flat_map(|account| account.labels.values());
-            let found = filter.is_empty()
-                || holds(target.target.account.as_str())
-                || holds(target.target.currency.as_str())
-                || labels.into_iter().any(|value| holds(value));
-            found && (!wanted.only_trouble || has_trouble(target))
+            let account = labels.get(&target.target.account);
+            let labels = account.into_iter().flat_map(|account| account.labels.iter());
+            let mut texts = vec![target.target.account.to_string(), target.target.currency.to_string()];
+            texts.extend(labels.map(|(name, value)| format!("{name}={value}")));
+            let texts = texts.join("\n").to_lowercase();
+            filter.split_whitespace().all(|word| texts.contains(word)) && (!wanted.only_trouble || has_trouble(target))
         };
         let mut found: Vec<_> = view.targets.iter().filter(is_wanted).collect();
         // Trouble first; within it the order of the accounts.
@@ -538,12 +516,17 @@ impl Draft<'_> {
         let rows: Vec<_> = (found.iter().skip(first).take(ROWS))
             .map(|target| {
                 let account = labels.get(&target.target.account);
-                let labels = account.map(|account| account.labels.values().cloned().collect::<Vec<_>>().join(", "));
+                let labels = account.into_iter().flat_map(|account| account.labels.iter());
+                let labels: Vec<_> = labels.map(|(name, value)| format!("{name}={value}")).collect();
                 let expected = account.and_then(|account| account.expected_hashrate.get(&target.target.currency));
-                self.row(target, labels.unwrap_or_default(), expected.copied())
+                self.row(target, labels.join(", "), expected.copied())
             })
             .collect();
-        let extent = self.language.shown(first + 1, first + rows.len(), found.len(), view.targets.len());
+        let extent = if view.targets.is_empty() {
+            self.w.no_accounts.to_owned()
+        } else {
+            self.language.shown(first + 1, first + rows.len(), found.len(), view.targets.len())
+        };
         let chosen = wanted.chosen.then_some(wanted.language);
         // A link to the first page has a query, too: an empty one would be no link.
         let query = |number| {
@@ -579,13 +562,12 @@ impl Draft<'_> {
                 is_bad: false,
             },
         ];
-        let poll = |endpoint| target.polls.iter().find(|poll| poll.endpoint == endpoint);
         Row {
             account: target.target.account.to_string(),
             labels,
             currency: target.target.currency,
             cells: self.columns().into_iter().zip(cells).collect(),
-            states: ENDPOINTS.map(|endpoint| (endpoint, self.slot(poll(endpoint)))).into(),
+            states: ENDPOINTS.map(|endpoint| (endpoint, self.slot(poll(target, endpoint)))).into(),
         }
     }
 
@@ -606,14 +588,16 @@ impl Draft<'_> {
     fn slot(&self, poll: Option<&Poll>) -> SlotCell {
         let cell = |tone, text: &str, note| SlotCell { tone, text: text.to_owned(), note };
         let Some(poll) = poll else { return cell("", self.w.not_asked, String::new()) };
-        let age = poll.last_success.map(|at| self.since(at));
-        match (&poll.last, failure(poll), age) {
+        let age = poll.age.map(|age| self.language.span(age));
+        let old = if poll.is_stale() { self.w.too_old } else { "" };
+        match (&poll.last, poll.failure(), age) {
             (None, ..) => cell("wait", self.w.not_asked_yet, String::new()),
             (_, Some(failure), age) => {
-                let note = age.map(|age| self.language.data_age(age)).unwrap_or_default();
+                let age = age.map(|age| self.language.data_age(&age)).unwrap_or_default();
+                let note = if old.is_empty() { age } else { format!("{age}; {old}") };
                 cell("bad", &self.language.fails(failure.reason), note)
             }
-            (_, None, Some(age)) => cell("good", &self.language.span(age), String::new()),
+            (_, None, Some(age)) => cell(if old.is_empty() { "good" } else { "bad" }, &age, old.to_owned()),
             (_, None, None) => cell("", UNKNOWN, String::new()),
         }
     }
@@ -644,20 +628,26 @@ impl Draft<'_> {
         }
     }
 
-    fn past(&self, slots: &[Slot<'_>]) -> Vec<Past> {
-        let over = slots.iter().filter(|(_, poll)| failure(poll).is_none());
-        let mut past: Vec<_> =
-            over.filter_map(|(target, poll)| Some((target, poll, poll.last_failure.as_ref()?))).collect();
-        past.sort_by_key(|(.., (at, _))| std::cmp::Reverse(*at));
-        let past = past.into_iter().take(PAST).map(|(target, poll, (at, failure))| Past {
-            whose: target.map_or_else(|| self.w.everybody.to_owned(), |target| target.target.to_string()),
-            endpoint: poll.endpoint,
-            when: self.language.ago(self.since(*at)),
+    /// The last errors that are over, and that there are more.
+    fn past(&self, slots: &[Slot<'_>]) -> (Vec<Past>, String) {
+        let over = slots.iter().filter(|slot| slot.poll.failure().is_none());
+        let mut past: Vec<_> = over.filter_map(|slot| Some((slot, slot.poll.last_failure.as_ref()?))).collect();
+        past.sort_by_key(|(_, (ago, _))| *ago);
+        let more = past.len().saturating_sub(PAST);
+        let shown = past.into_iter().take(PAST).map(|(slot, (ago, failure))| Past {
+            whose: self.whose(slot),
+            endpoint: slot.poll.endpoint,
+            when: self.language.ago(*ago),
             reason: failure.reason.as_str(),
             message: failure.message.clone(),
         });
-        past.collect()
+        (shown.collect(), if more > 0 { self.language.more(more) } else { String::new() })
     }
+}
+
+/// How the polling of an endpoint goes; `None`: it is not polled.
+fn poll(target: &TargetView, endpoint: Endpoint) -> Option<&Poll> {
+    target.polls.iter().find(|poll| poll.endpoint == endpoint)
 }
 
 /// The configuration that is in use, without accounts and their keys.

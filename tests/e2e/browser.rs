@@ -131,6 +131,15 @@ async fn a_healthy_page_says_so_and_says_when_the_exporter_is_gone() {
     browser.until("return document.querySelectorAll('#rows tbody tr').length === 1").await;
     hold("the row", &browser.texts("#rows tbody tr").await, ["hall_2"]);
     assert_eq!(browser.run("return document.getElementById('lost').hidden").await, true);
+    // An answer that is no page is told from none at all.
+    browser.run("history.replaceState(null, '', '/nowhere')").await;
+    browser.run(REFRESH).await;
+    browser.until("return !document.getElementById('lost').hidden").await;
+    let refused = "This page could not be refreshed. What you see is old. (HTTP 404)";
+    assert_eq!(browser.texts("#lost").await, [refused]);
+    browser.run("history.replaceState(null, '', '/')").await;
+    browser.run(REFRESH).await;
+    browser.until("return document.getElementById('lost').hidden").await;
     exporter.kill();
     browser.run(REFRESH).await;
     browser.until("return !document.getElementById('lost').hidden").await;
@@ -145,11 +154,11 @@ async fn a_page_of_a_pool_that_is_down_says_what_to_do() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let (exporter, _folder) = exporter(&format!(
         "api: {{ base_url: \"http://127.0.0.1:{port}/api\", requests_per_second: 1000 }}\n\
-         accounts:\n  farm_a: {{ api_key: 0a1b2c-3d4e5f }}\n  farm_b: {{ api_key: 0a1b2c-3d4e5f }}\n"
+         accounts:\n  farm_a: {{ api_key: 0a1b2c-3d4e5f }}\n  farm_b: {{ api_key: 607182-93a4b5 }}\n"
     ))
     .await;
     let browser = open(DESK, &exporter.url(""), "/", "down").await;
-    assert_eq!(browser.texts("h1").await, ["The pool does not answer: all 9 endpoints fail"]);
+    assert_eq!(browser.texts("h1").await, ["The pool does not answer: 9 of 9 endpoints fail"]);
     hold(
         "the trouble",
         &browser.texts("#troubles article").await,
@@ -207,7 +216,7 @@ async fn what_is_hostile_is_text_and_nothing_else() {
         hold("the trouble", &browser.texts("#troubles").await, [HOSTILE, "<script>document.title='taken'</script>"]);
         let rows = browser.texts("#rows tbody th").await;
         match path {
-            "/" => assert_eq!(rows, [format!("{HOSTILE}\n</style></th><script>alert(1)")]),
+            "/" => assert_eq!(rows, [format!("{HOSTILE}\nsite=</style></th><script>alert(1)")]),
             _ => {
                 let typed = browser.run("return document.getElementById('q').value").await;
                 assert_eq!((rows.len(), typed), (0, json!("\"><script>alert(1)</script>")));

@@ -52,6 +52,15 @@ pub fn table() -> String {
 }
 
 #[test]
+fn the_readmes_count_as_many_faults_as_there_are() {
+    let rows = CATALOGUE.len();
+    for (file, words) in [("README.md", format!("each of {rows} faults")), ("README.ru.md", format!("из {rows}\n"))] {
+        let text = std::fs::read_to_string(format!("{}/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        assert!(text.contains(&words), "{file} does not say {words:?}");
+    }
+}
+
+#[test]
 fn the_table_is_the_catalogue() {
     let page = std::fs::read_to_string(FILE).unwrap();
     let begin = page.find(MARK).unwrap() + MARK.len();

@@ -330,8 +330,7 @@ web config  none: plain HTTP, for everybody
 log         info, logfmt
 warning     polling needs 2 requests every 1m and 2 every 15m, 0.04 a second, but api.requests_per_second allows \
          0.01, so that data will be older than the interval: set api.requests_per_second to 1, or lengthen \
-         polling.live.interval to 3m34s and the other durations of polling in proportion, or raise api.page_size, or \
-         divide the accounts (shard)
+         polling.live.interval to 3m34s and the other durations of polling in proportion
 ",
         program_line()
     );

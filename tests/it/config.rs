@@ -175,6 +175,21 @@ fn an_account_needs_a_key_only() {
 
 /// What is known stands in the end of the error, which is left out here.
 #[test]
+fn accounts_with_one_key_are_warned_of() {
+    let accounts = "{ a: { api_key: 0a1b2c }, b: { api_key: 3d4e5f }, c: { api_key: 0a1b2c }, d: { api_key: 607182 }, \
+                    e: { api_key: 3d4e5f }, f: { api_key: 3d4e5f }, g: { api_key: 3d4e5f } }";
+    let config = yaml(&format!("accounts: {accounts}")).unwrap();
+    let figures = "the pool answers all of them with the figures of the one account that the key belongs to";
+    assert_eq!(
+        config.warnings,
+        [
+            format!("accounts.c has the same key as accounts.a: {figures}"),
+            format!("accounts.e has the same key as accounts.b and 2 more: {figures}"),
+        ]
+    );
+}
+
+#[test]
 fn what_was_meant_by_an_unknown_key_is_found() {
     for (text, expected) in [
         ("accounts: { farm: { key: k } }", "unknown key; did you mean api_key?"),
@@ -183,6 +198,9 @@ fn what_was_meant_by_an_unknown_key_is_found() {
         ("api: { url: x }", "unknown key; did you mean base_url?"),
         ("api: { timeout_seconds: 1 }", "unknown key; did you mean timeout?"),
         ("logging: {}", "unknown key; did you mean log?"),
+        ("API: {}", "unknown key; did you mean api?"),
+        ("accounts: { farm: { Api_Key: k } }", "unknown key; did you mean api_key?"),
+        ("api: { BASEURL: x }", "unknown key; did you mean base_url?"),
         ("timeout: 1s", "unknown key here; it belongs under api."),
         ("interval: 1s", "unknown key."),
         ("listen_addresses: [\":1\"]", "unknown key here; it belongs under web."),

@@ -13,8 +13,10 @@ use btcpool_exporter::{
     cli::Cli,
     collector::CATALOGUE,
     config::{Config, DEFAULTS, Overrides},
+    demand::Demand,
     model::Reason,
     server::page::words::{Explanation, Language},
+    store::Store,
 };
 use clap::CommandFactory as _;
 use url::Url;
@@ -115,6 +117,16 @@ fn the_readme_s_error_is_what_one_gets() {
     let yaml = "# my farms\naccounts:\n  farm_a:\n    api_keyfile: /run/secrets/farm_a\n";
     let error = Config::from_yaml("btcpool.yml", yaml, &Overrides::default()).unwrap_err();
     assert_eq!(error.to_string(), format!("btcpool.yml:{shown}"));
+}
+
+#[test]
+fn the_warning_in_the_documents_is_the_program_s() {
+    let accounts: String = (0..200).map(|n| format!("  a{n}: {{ api_key: k{n} }}\n")).collect();
+    let config = Config::from_yaml("test", &format!("accounts:\n{accounts}"), &Overrides::default()).unwrap();
+    let warning = Demand::of(&config, &Store::new(&config)).complaint(&config).unwrap();
+    let page = read("docs/troubleshooting.md");
+    let quoted = part(&page, "The warning, of `check` and in the log:\n\n```text\n", "\n```");
+    assert_eq!(quoted, warning);
 }
 
 #[test]

@@ -10,8 +10,8 @@ use btcpool_exporter::{
     collector::{Moment, Scope, View},
     config::{Config, DEFAULTS, Overrides},
     demand::Demand,
-    history::{Income, Payments},
-    model::{PoolStats, Reason, Summary},
+    history::{Income, IncomeDay, Payments},
+    model::{Coins, PoolStats, Reason, Summary},
     server::page::{self, Subject, Wanted, words::Language},
     store::{Failure, Slot, Store},
     telemetry::{Figures, Telemetry},
@@ -27,9 +27,25 @@ use crate::{
 const USAGE: Usage =
     Usage { last_minute: 27, in_flight: 1, concurrency: 4, per_second: 5.0, slowed: false, pause_left: None };
 
-/// An exporter that runs for a day and a bit.
+/// How old everything is that was just put into a store. Ages are shown in whole minutes then, so that it does not matter
+/// how long a test takes.
+const AGE: Duration = Duration::from_secs(10 * 60 + 30);
+
+/// An exporter that runs for a day and a bit, some time after its store was filled.
 fn draw(config: &Config, store: &Store, figures: &Figures, usage: Usage, query: &str, language: Language) -> String {
-    let now = Moment { wall: NOW.parse().unwrap(), monotonic: Instant::now() };
+    draw_after(AGE, config, store, figures, usage, query, language)
+}
+
+fn draw_after(
+    age: Duration,
+    config: &Config,
+    store: &Store,
+    figures: &Figures,
+    usage: Usage,
+    query: &str,
+    language: Language,
+) -> String {
+    let now = Moment { wall: NOW.parse().unwrap(), monotonic: Instant::now() + age };
     let view = View::known(config, store, &Scope::All, now);
     let demand = Demand::of(config, store);
     let up = Duration::from_secs(93_784);
@@ -84,7 +100,7 @@ fn poll<T: Default>(slot: &Slot<T>, poll: Poll) {
 /// The sentence at the top, when `main_stat` and the accounts' endpoints came to that; an account has the name of its
 /// place.
 fn headline(main_stat: Poll, accounts: &[[Poll; 4]], language: Language) -> String {
-    let own = |place| format!("  farm_{place}: {{ api_key: {KEY} }}\n");
+    let own = |place| format!("  farm_{place}: {{ api_key: 0a1b2c-{place} }}\n");
     let own: String = (1..=accounts.len()).map(own).collect();
     let config = harness::config("http://127.0.0.1:9", &if own.is_empty() { own } else { format!("accounts:\n{own}") });
     let store = Store::new(&config);
@@ -96,7 +112,11 @@ fn headline(main_stat: Poll, accounts: &[[Poll; 4]], language: Language) -> Stri
         poll::<Workers>(slots.workers.as_ref().unwrap(), polls[3]);
     }
     let telemetry = Telemetry::new(NOW.parse().unwrap());
-    let page = draw(&config, &store, &telemetry.snapshot(), USAGE, "", language);
+    sentence(&draw(&config, &store, &telemetry.snapshot(), USAGE, "", language))
+}
+
+/// A page's sentence, and its tone.
+fn sentence(page: &str) -> String {
     let (_, heading) = page.split_once("<h1 id=\"headline\" class=\"").unwrap();
     let (heading, _) = heading.split_once("</h1>").unwrap();
     let (tone, sentence) = heading.split_once("\" data-live aria-live=\"polite\">").unwrap();
@@ -125,32 +145,45 @@ fn one_sentence_says_how_everything_is() {
             None,
             vec![],
             "wait: Starting: 1 of 1 endpoints were not asked yet",
-            "wait: Запуск: ещё не опрошено методов: 1 из 1",
+            "wait: Запуск: ещё не проведено опросов 1 из 1",
         ),
         (
             Good,
             vec![good, none],
             "wait: Starting: 4 of 9 endpoints were not asked yet",
-            "wait: Запуск: ещё не опрошено методов: 4 из 9",
+            "wait: Запуск: ещё не проведено опросов 4 из 9",
         ),
         // Nothing is said of accounts that were not asked.
         (
             slow,
             vec![none],
             "wait: Starting: 4 of 5 endpoints were not asked yet",
-            "wait: Запуск: ещё не опрошено методов: 4 из 5",
+            "wait: Запуск: ещё не проведено опросов 4 из 5",
         ),
         (
             slow,
             vec![[slow; 4]],
-            "bad: The pool does not answer: all 5 endpoints fail",
-            "bad: Пул не отвечает: ошибок 5 из 5",
+            "bad: The pool does not answer: 5 of 5 endpoints fail",
+            "bad: Пул не отвечает: не удаётся опросов 5 из 5",
+        ),
+        (
+            Fails(Reason::Auth),
+            vec![refused],
+            "bad: The pool refuses every request: 5 of 5 endpoints fail",
+            "bad: Пул отклоняет все запросы: не удаётся опросов 5 из 5",
+        ),
+        // An answer is an answer, also when nothing can be made of it.
+        (
+            slow,
+            vec![[slow, slow, slow, Fails(Reason::NotJson)]],
+            "bad: Nothing succeeds: 5 of 5 endpoints fail",
+            "bad: Ни один опрос не удаётся: ошибок 5 из 5",
         ),
         (
             slow,
             vec![good],
             "bad: The pool&#39;s statistics fail; every account is well",
-            "bad: Ошибка в статистике пула; по аккаунтам всё в порядке",
+            "bad: Не удаётся опрос статистики пула; по аккаунтам всё в порядке",
         ),
         (
             Good,
@@ -168,7 +201,7 @@ fn one_sentence_says_how_everything_is() {
             Good,
             vec![good, [Good, slow, Good, Fails(Reason::Auth)]],
             "bad: farm_2: 2 of its 4 endpoints fail",
-            "bad: farm_2: ошибки в методах, 2 из 4",
+            "bad: farm_2: не удаётся опросов 2 из 4",
         ),
         (
             Good,
@@ -177,11 +210,154 @@ fn one_sentence_says_how_everything_is() {
             "bad: Ошибки у аккаунтов: 2 из 3",
         ),
         // The pool's statistics fail, too: that is not only about the key.
-        (slow, vec![refused, good], "bad: 1 of 2 accounts have endpoints that fail", "bad: Ошибки у аккаунтов: 1 из 2"),
+        (
+            slow,
+            vec![refused, good],
+            "bad: farm_1: 4 of its 4 endpoints fail, and so do the pool&#39;s statistics",
+            "bad: farm_1: не удаётся опросов 4 из 4, и статистика пула тоже",
+        ),
+        (
+            slow,
+            vec![refused, good, refused],
+            "bad: 2 of 3 accounts have endpoints that fail; the pool&#39;s statistics fail, too",
+            "bad: Ошибки у аккаунтов: 2 из 3; не удаётся и опрос статистики пула",
+        ),
     ] {
         assert_eq!(headline(main_stat, &accounts, Language::English), english);
         assert_eq!(headline(main_stat, &accounts, Language::Russian), russian);
     }
+}
+
+/// A page of two accounts of which everything was polled well, the one without workers; so long ago.
+fn polled_well(age: Duration, figures: &Figures, usage: Usage, query: &str) -> String {
+    let accounts = "accounts: { hall: { api_key: 0a1b2c }, shed: { api_key: 3d4e5f, workers: { enabled: false } } }";
+    let config = harness::config("http://127.0.0.1:9", accounts);
+    let store = Store::new(&config);
+    poll::<PoolStats>(&store.pool, Poll::Good);
+    for slots in store.targets.values() {
+        poll::<Summary>(&slots.summary, Poll::Good);
+        poll::<Income>(&slots.income, Poll::Good);
+        poll::<Payments>(&slots.payments, Poll::Good);
+        slots.workers.iter().for_each(|slot| poll::<Workers>(slot, Poll::Good));
+    }
+    draw_after(age, &config, &store, figures, usage, query, Language::English)
+}
+
+#[test]
+fn what_is_to_be_noted_is_not_hidden_behind_a_good_word() {
+    let telemetry = Telemetry::new(NOW.parse().unwrap());
+    let figures = telemetry.snapshot();
+    assert_eq!(
+        sentence(&polled_well(AGE, &figures, USAGE, "")),
+        "good: All is well: the pool answers everything that is asked"
+    );
+    telemetry.reloaded(None);
+    let (failed, slowed) = (telemetry.snapshot(), Usage { slowed: true, ..USAGE });
+    for (figures, usage, expected) in [
+        (&failed, USAGE, "wait: The pool answers everything that is asked; there is a note below"),
+        (&figures, slowed, "wait: The pool answers everything that is asked; there is a note below"),
+        (&failed, slowed, "wait: The pool answers everything that is asked; there are 2 notes below"),
+    ] {
+        assert_eq!(sentence(&polled_well(AGE, figures, usage, "")), expected);
+    }
+}
+
+#[test]
+fn old_data_are_trouble_though_no_poll_failed() {
+    let figures = Telemetry::new(NOW.parse().unwrap()).snapshot();
+    let old = Duration::from_secs(90 * 60);
+    let page = polled_well(old, &figures, USAGE, "trouble=1");
+    assert_eq!(sentence(&page), "bad: Polling does not keep up: the data of 8 of 8 endpoints are too old to be shown");
+    let (_, trouble) = page.split_once("<h3>").unwrap();
+    assert!(
+        trouble.starts_with("Data too old <span class=\"soft\">endpoints: 8, accounts: 2</span></h3>"),
+        "{trouble}"
+    );
+    for row in [
+        "the whole pool</th><td role=\"cell\" data-label=\"Endpoints\">main_stat</td>",
+        "hall BTC</th><td role=\"cell\" data-label=\"Endpoints\">summary_data, profit_history, payment_history, workers</td>\
+         <td role=\"cell\" data-label=\"Last success\">1\u{a0}h 30\u{a0}min ago</td>\
+         <td role=\"cell\" class=\"message\" data-label=\"Message\"><span>older than 1h</span></td>",
+        "shed BTC</th><td role=\"cell\" data-label=\"Endpoints\">summary_data, profit_history, payment_history</td>",
+    ] {
+        assert!(page.contains(row), "{row} is not in {page}");
+    }
+    let cell = "<span>1\u{a0}h 30\u{a0}min<small>too old, not shown</small></span>";
+    assert_eq!(page.matches(cell).count(), 7, "{page}");
+    assert!(page.contains("Rows 1 to 2 of 2, those"), "{page}");
+}
+
+#[test]
+fn endpoints_that_fail_alike_stand_together_and_never_is_longest_ago() {
+    let config = harness::config("http://127.0.0.1:9", &harness::one_account());
+    let store = Store::new(&config);
+    for slots in store.targets.values() {
+        poll::<Summary>(&slots.summary, Poll::Good);
+        poll::<Summary>(&slots.summary, Poll::Fails(Reason::Timeout));
+        poll::<Income>(&slots.income, Poll::Fails(Reason::Timeout));
+        poll::<Payments>(&slots.payments, Poll::Fails(Reason::Auth));
+        poll::<Workers>(slots.workers.as_ref().unwrap(), Poll::Good);
+        poll::<Workers>(slots.workers.as_ref().unwrap(), Poll::Fails(Reason::Auth));
+    }
+    let figures = Telemetry::new(NOW.parse().unwrap()).snapshot();
+    let page = draw(&config, &store, &figures, USAGE, "", Language::English);
+    let (_, troubles) = page.split_once("<section id=\"troubles\"").unwrap();
+    let (troubles, _) = troubles.split_once("</section>").unwrap();
+    let cells = troubles.split("<td ").skip(1).filter(|cell| !cell.contains("data-label=\"Message\""));
+    let cells: Vec<_> = cells.map(|cell| cell[cell.find('>').unwrap() + 1..].split("</td>").next().unwrap()).collect();
+    assert_eq!(cells, ["summary_data, profit_history", "never", "payment_history, workers", "never"]);
+}
+
+#[test]
+fn what_is_not_known_is_no_sum() {
+    let figures = Telemetry::new(NOW.parse().unwrap()).snapshot();
+    let sums = |page: &str| {
+        let (_, table) = page.split_once("<section id=\"sums\"").unwrap();
+        let (table, _) = table.split_once("</section>").unwrap();
+        let (_, counts) = table.split_once("<p>").unwrap();
+        let cells = counts.split("<td ").skip(1).map(|cell| cell[cell.find('>').unwrap() + 1..].to_owned());
+        let end = |cell: String| cell[..cell.find("</td>").unwrap()].to_owned();
+        (counts[..counts.find("</p>").unwrap()].to_owned(), cells.map(end).collect::<Vec<_>>())
+    };
+    // The one list that is asked for is all of them.
+    let (counts, cells) = sums(&polled_well(AGE, &figures, USAGE, ""));
+    assert_eq!((&*counts, &*cells[3]), ("Accounts: 2. Workers in the pool&#39;s lists: 0.", "0"));
+    let (counts, cells) = sums(&polled_well(Duration::from_secs(90 * 60), &figures, USAGE, ""));
+    assert_eq!(counts, "Accounts: 2. Workers in the pool&#39;s lists: –.");
+    assert_eq!(cells, ["–"; 7]);
+}
+
+#[test]
+fn yesterdays_income_is_not_summed_with_that_of_other_days() {
+    let own = |name: &str| format!("  {name}: {{ api_key: {KEY} }}\n");
+    let config = harness::config("http://127.0.0.1:9", &format!("accounts:\n{}{}", own("late"), own("prompt")));
+    let store = Store::new(&config);
+    // At NOW it is 5 March where the pool is.
+    for (slots, newest) in store.targets.values().zip(["2024-03-03", "2024-03-04"]) {
+        let day = |date: &str| IncomeDay {
+            date: date.parse().unwrap(),
+            hashrate: None,
+            pps: None,
+            pplns: None,
+            total: Some(Coins::from_units(300)),
+        };
+        let day = day(newest);
+        let income = Income { days: [(day.date, day)].into(), unread: 0, read_on: "2024-03-05".parse().unwrap() };
+        slots.income.record(NOW.parse().unwrap(), Duration::ZERO, Ok(income));
+    }
+    let figures = Telemetry::new(NOW.parse().unwrap()).snapshot();
+    let page = draw(&config, &store, &figures, USAGE, "", Language::English);
+    let cells: Vec<_> = (page.match_indices("data-label=\"Last full day\">"))
+        .map(|(at, label)| page[at + label.len()..].split("</td>").next().unwrap())
+        .collect();
+    assert_eq!(
+        cells,
+        [
+            "0.00000300<small>1 of 2 accounts</small>",
+            "<span>0.00000300<small>2024-03-03</small></span>",
+            "<span>0.00000300</span>"
+        ]
+    );
 }
 
 /// The accounts of the table's rows, and what stands above them, for a query; 250 accounts, of which two have trouble.
@@ -218,12 +394,13 @@ fn the_table_has_trouble_first_a_hundred_rows_at_a_time_and_a_filter() {
         ("trouble=1", vec![100, 200], "Rows 1 to 2 of 2 found among 250, those with trouble first."),
         ("q=FARM_10", (100..=109).collect(), "Rows 1 to 10 of 10 found among 250, those with trouble first."),
         (
-            "q=+hall+9%20&page=nonsense",
-            (9..=249).step_by(10).collect(),
-            "Rows 1 to 25 of 25 found among 250, those with trouble first.",
+            "q=+SITE%3Dhall%20+_11+btc&page=nonsense",
+            (110..=119).collect(),
+            "Rows 1 to 10 of 10 found among 250, those with trouble first.",
         ),
         ("q=farm_10&trouble=1", vec![100], "Rows 1 to 1 of 1 found among 250, those with trouble first."),
         ("q=ltc", vec![], "Nothing found among 250 rows."),
+        ("q=farm_10+ltc", vec![], "Nothing found among 250 rows."),
         ("trouble=0&other=1&q=", first_hundred(), "Rows 1 to 100 of 250, those with trouble first."),
     ] {
         assert_eq!(rows(query), (names(&numbers), extent.to_owned()), "{query}");

@@ -58,14 +58,39 @@ impl Language {
             (Self::Russian, State::NoAccounts) => {
                 "Аккаунты не настроены: опрашивается только статистика пула".to_owned()
             }
+            (Self::English, State::Noted { notes: 1 }) => {
+                "The pool answers everything that is asked; there is a note below".to_owned()
+            }
+            (Self::English, State::Noted { notes }) => {
+                format!("The pool answers everything that is asked; there are {notes} notes below")
+            }
+            (Self::Russian, State::Noted { notes }) => {
+                format!("Пул отвечает на все запросы; замечаний ниже: {notes}")
+            }
             (Self::English, State::Starting { waiting, all }) => {
                 format!("Starting: {waiting} of {all} endpoints were not asked yet")
             }
             (Self::Russian, State::Starting { waiting, all }) => {
-                format!("Запуск: ещё не опрошено методов: {waiting} из {all}")
+                format!("Запуск: ещё не проведено опросов {waiting} из {all}")
             }
-            (Self::English, State::Nothing { all }) => format!("The pool does not answer: all {all} endpoints fail"),
-            (Self::Russian, State::Nothing { all }) => format!("Пул не отвечает: ошибок {all} из {all}"),
+            (Self::English, State::Old { old, all }) => {
+                format!("Polling does not keep up: the data of {old} of {all} endpoints are too old to be shown")
+            }
+            (Self::Russian, State::Old { old, all }) => {
+                format!("Опрос не успевает: данные устарели и не показываются, {old} из {all}")
+            }
+            (Self::English, State::Silent { all }) => {
+                format!("The pool does not answer: {all} of {all} endpoints fail")
+            }
+            (Self::Russian, State::Silent { all }) => format!("Пул не отвечает: не удаётся опросов {all} из {all}"),
+            (Self::English, State::Refused { all }) => {
+                format!("The pool refuses every request: {all} of {all} endpoints fail")
+            }
+            (Self::Russian, State::Refused { all }) => {
+                format!("Пул отклоняет все запросы: не удаётся опросов {all} из {all}")
+            }
+            (Self::English, State::Nothing { all }) => format!("Nothing succeeds: {all} of {all} endpoints fail"),
+            (Self::Russian, State::Nothing { all }) => format!("Ни один опрос не удаётся: ошибок {all} из {all}"),
             (Self::English, State::KeyRefused { account }) => format!("The pool refuses the key of {account}"),
             (Self::Russian, State::KeyRefused { account }) => format!("Пул не принимает ключ аккаунта {account}"),
             (Self::English, State::KeysRefused { accounts }) => {
@@ -74,33 +99,45 @@ impl Language {
             (Self::Russian, State::KeysRefused { accounts }) => {
                 format!("Пул не принимает ключи. Аккаунтов: {accounts}")
             }
-            (Self::English, State::OneAccount { account, failing, all }) => {
-                format!("{account}: {failing} of its {all} endpoints fail")
+            (Self::English, State::OneAccount { account, failing, all, with_pool }) => {
+                let pool = if with_pool { ", and so do the pool's statistics" } else { "" };
+                format!("{account}: {failing} of its {all} endpoints fail{pool}")
             }
-            (Self::Russian, State::OneAccount { account, failing, all }) => {
-                format!("{account}: ошибки в методах, {failing} из {all}")
+            (Self::Russian, State::OneAccount { account, failing, all, with_pool }) => {
+                let pool = if with_pool { ", и статистика пула тоже" } else { "" };
+                format!("{account}: не удаётся опросов {failing} из {all}{pool}")
             }
-            (Self::English, State::Accounts { failing, all }) => {
-                format!("{failing} of {all} accounts have endpoints that fail")
+            (Self::English, State::Accounts { failing, all, with_pool }) => {
+                let pool = if with_pool { "; the pool's statistics fail, too" } else { "" };
+                format!("{failing} of {all} accounts have endpoints that fail{pool}")
             }
-            (Self::Russian, State::Accounts { failing, all }) => format!("Ошибки у аккаунтов: {failing} из {all}"),
+            (Self::Russian, State::Accounts { failing, all, with_pool }) => {
+                let pool =
+                    if with_pool { "; не удаётся и опрос статистики пула" } else { "" };
+                format!("Ошибки у аккаунтов: {failing} из {all}{pool}")
+            }
             (Self::English, State::OnlyPool) => "The pool's statistics fail; every account is well".to_owned(),
-            (Self::Russian, State::OnlyPool) => "Ошибка в статистике пула; по аккаунтам всё в порядке".to_owned(),
+            (Self::Russian, State::OnlyPool) => {
+                "Не удаётся опрос статистики пула; по аккаунтам всё в порядке".to_owned()
+            }
         }
     }
 
-    /// A time span, in its two largest units.
+    /// A time span, in its two largest units; no number is parted from its unit at a line's end. From ten minutes on the
+    /// seconds say nothing.
     pub fn span(self, span: Duration) -> String {
         let seconds = span.as_secs();
         let [s, min, h, d] = match self {
             Self::English => ["s", "min", "h", "d"],
             Self::Russian => ["с", "мин", "ч", "д"],
         };
+        let of = |number: u64, unit: &str| format!("{number}\u{a0}{unit}");
         match (seconds / 86_400, seconds / 3600, seconds / 60) {
-            (0, 0, 0) => format!("{seconds} {s}"),
-            (0, 0, minutes) => format!("{minutes} {min} {} {s}", seconds % 60),
-            (0, hours, minutes) => format!("{hours} {h} {} {min}", minutes % 60),
-            (days, hours, _) => format!("{days} {d} {} {h}", hours % 24),
+            (0, 0, 0) => of(seconds, s),
+            (0, 0, minutes @ 0..10) => format!("{} {}", of(minutes, min), of(seconds % 60, s)),
+            (0, 0, minutes) => of(minutes, min),
+            (0, hours, minutes) => format!("{} {}", of(hours, h), of(minutes % 60, min)),
+            (days, hours, _) => format!("{} {}", of(days, d), of(hours % 24, h)),
         }
     }
 
@@ -122,7 +159,7 @@ impl Language {
     }
 
     /// How many there are of everything.
-    pub fn counts(self, accounts: usize, workers: usize) -> String {
+    pub fn counts(self, accounts: usize, workers: &str) -> String {
         match self {
             Self::English => format!("Accounts: {accounts}. Workers in the pool's lists: {workers}."),
             Self::Russian => format!("Аккаунтов: {accounts}. Воркеров в списках пула: {workers}."),
@@ -133,15 +170,15 @@ impl Language {
     pub fn extent(self, endpoints: usize, accounts: usize) -> String {
         match self {
             Self::English => format!("endpoints: {endpoints}, accounts: {accounts}"),
-            Self::Russian => format!("методов: {endpoints}, аккаунтов: {accounts}"),
+            Self::Russian => format!("опросов: {endpoints}, аккаунтов: {accounts}"),
         }
     }
 
     /// There is more than is shown.
     pub fn more(self, more: usize) -> String {
         match self {
-            Self::English => format!("And {more} more; the table of accounts has them all."),
-            Self::Russian => format!("И ещё {more}; все они в таблице аккаунтов."),
+            Self::English => format!("And {more} more."),
+            Self::Russian => format!("И ещё {more}."),
         }
     }
 
@@ -170,11 +207,36 @@ impl Language {
     }
 
     /// The age of what is known.
-    pub fn data_age(self, age: Duration) -> String {
-        let age = self.span(age);
+    pub fn data_age(self, age: &str) -> String {
         match self {
-            Self::English => format!("data: {age}"),
-            Self::Russian => format!("данным {age}"),
+            Self::English => format!("age of data: {age}"),
+            Self::Russian => format!("возраст данных: {age}"),
+        }
+    }
+
+    /// What data are that are not shown any more.
+    pub fn older_than(self, limit: &str) -> String {
+        match self {
+            Self::English => format!("older than {limit}"),
+            Self::Russian => format!("старше {limit}"),
+        }
+    }
+
+    /// What data mean that are too old to be shown, though nothing failed, and what to do about it.
+    pub const fn explain_old(self) -> Explanation {
+        match self {
+            Self::English => explanation(
+                "Data too old",
+                "The last good answer is older than `stale_after`, and no poll failed since then: it is not shown any more.",
+                "Polling does not keep up: see the request budget below. Raise `api.requests_per_second`, or lengthen the \
+                 intervals and `stale_after`.",
+            ),
+            Self::Russian => explanation(
+                "Данные устарели",
+                "Последний успешный ответ старше `stale_after`, и с тех пор ошибок не было: он больше не показывается.",
+                "Опрос не успевает: смотрите бюджет запросов ниже. Увеличьте `api.requests_per_second` или интервалы и \
+                 `stale_after`.",
+            ),
         }
     }
 
@@ -278,7 +340,29 @@ pub enum State<'a> {
         /// Of how many.
         all: usize,
     },
-    /// Everything fails.
+    /// Everything answers, but there is something to be said.
+    Noted {
+        /// How many notes.
+        notes: usize,
+    },
+    /// None fails, but some were asked too long ago.
+    Old {
+        /// How many.
+        old: usize,
+        /// Of how many.
+        all: usize,
+    },
+    /// Nothing is answered.
+    Silent {
+        /// How many endpoints.
+        all: usize,
+    },
+    /// Everything is answered with a refusal.
+    Refused {
+        /// How many endpoints.
+        all: usize,
+    },
+    /// Everything fails, for this reason and that.
     Nothing {
         /// How many endpoints.
         all: usize,
@@ -301,6 +385,8 @@ pub enum State<'a> {
         failing: usize,
         /// Of how many.
         all: usize,
+        /// Whether `main_stat` fails, too.
+        with_pool: bool,
     },
     /// Several accounts have trouble.
     Accounts {
@@ -308,6 +394,8 @@ pub enum State<'a> {
         failing: usize,
         /// Of how many.
         all: usize,
+        /// Whether `main_stat` fails, too.
+        with_pool: bool,
     },
     /// `main_stat` fails, and nothing else.
     OnlyPool,
@@ -403,7 +491,7 @@ const fn english(reason: Reason) -> Explanation {
 const fn russian(reason: Reason) -> Explanation {
     match reason {
         Reason::Timeout => explanation(
-            "Нет ответа вовремя",
+            "Ответ не пришёл вовремя",
             "Полный ответ не пришёл за `api.timeout`.",
             "Медленный пул или сеть? Если такие ответы обычны, увеличьте `api.timeout`.",
         ),
@@ -419,7 +507,7 @@ const fn russian(reason: Reason) -> Explanation {
         ),
         Reason::Tls => explanation(
             "Нет доверенного соединения",
-            "Сертификату нет доверия, он на другое имя, истёк, или TLS нет вовсе.",
+            "Сертификат недоверенный, выдан на другое имя или истёк, либо TLS нет вовсе.",
             "Проверьте часы и корневые сертификаты этой машины. Если всё верно, между вами и пулом кто-то есть: не обходите \
              проверку, иначе ключ достанется ему.",
         ),
@@ -482,6 +570,7 @@ pub struct Words {
     pub name: &'static str,
     pub skip: &'static str,
     pub lost: &'static str,
+    pub not_refreshed: &'static str,
     pub as_of: &'static str,
     pub running_for: &'static str,
     pub links: &'static str,
@@ -513,6 +602,9 @@ pub struct Words {
     pub age: &'static str,
     pub not_asked_yet: &'static str,
     pub not_asked: &'static str,
+    pub too_old: &'static str,
+    pub no_accounts: &'static str,
+    pub all_of_them: &'static str,
     pub filter: &'static str,
     pub only_trouble: &'static str,
     pub show: &'static str,
@@ -538,6 +630,7 @@ const ENGLISH: Words = Words {
     name: "English",
     skip: "To the accounts",
     lost: "The exporter does not answer any more. What you see is old.",
+    not_refreshed: "This page could not be refreshed. What you see is old.",
     as_of: "As of",
     running_for: "running for",
     links: "Links",
@@ -559,7 +652,7 @@ const ENGLISH: Words = Words {
     everybody: "the whole pool",
     summary: "Summary",
     currency: "Currency",
-    hashrate: "Hashrate (1 h)",
+    hashrate: "Hashrate (1\u{a0}h)",
     active: "Active",
     inactive: "Inactive",
     listed: "Workers listed",
@@ -569,6 +662,9 @@ const ENGLISH: Words = Words {
     age: "age of",
     not_asked_yet: "not asked yet",
     not_asked: "not asked",
+    too_old: "too old, not shown",
+    no_accounts: "No account is configured.",
+    all_of_them: "All with trouble",
     filter: "Account, currency or label",
     only_trouble: "only with trouble",
     show: "Show",
@@ -594,6 +690,7 @@ const RUSSIAN: Words = Words {
     name: "Русский",
     skip: "К аккаунтам",
     lost: "Экспортёр больше не отвечает. То, что вы видите, устарело.",
+    not_refreshed: "Страницу не удалось обновить. То, что вы видите, устарело.",
     as_of: "На",
     running_for: "работает",
     links: "Ссылки",
@@ -609,13 +706,13 @@ const RUSSIAN: Words = Words {
     accounts: "Аккаунты",
     endpoint: "Метод",
     endpoints: "Методы",
-    last_success: "Последний успех",
+    last_success: "Последний успешный ответ",
     message: "Сообщение",
     never: "не было",
     everybody: "весь пул",
     summary: "Итоги",
     currency: "Монета",
-    hashrate: "Хешрейт (1 ч)",
+    hashrate: "Хешрейт (1\u{a0}ч)",
     active: "Активны",
     inactive: "Неактивны",
     listed: "Воркеров в списке",
@@ -625,6 +722,9 @@ const RUSSIAN: Words = Words {
     age: "возраст",
     not_asked_yet: "ещё не опрошен",
     not_asked: "не опрашивается",
+    too_old: "устарели, не показываются",
+    no_accounts: "Аккаунты не настроены.",
+    all_of_them: "Все с ошибками",
     filter: "Аккаунт, монета или метка",
     only_trouble: "только с ошибками",
     show: "Показать",
@@ -635,7 +735,7 @@ const RUSSIAN: Words = Words {
     fee: "Комиссия",
     miners: "Майнеров",
     budget: "Бюджет запросов",
-    past: "Ошибки, которые прошли",
+    past: "Прошедшие ошибки",
     no_past: "С момента запуска не было.",
     when: "Когда",
     reason: "Причина",
