@@ -253,9 +253,8 @@ fn summary(flags: &Flags, config: &Config, terms: &server::Terms, environment: &
         ),
         format!("The configuration is valid (file: {file})"),
     ];
-    let variables =
-        environment.iter().map(|(name, _)| name).filter(|name| name.starts_with(config::source::ENV_PREFIX));
-    let variables: BTreeSet<_> = variables.map(|name| config::source::shown_variable(name)).collect();
+    let variables = environment.iter().map(|(name, _)| name).filter(|name| name.starts_with(config::layer::ENV_PREFIX));
+    let variables: BTreeSet<_> = variables.map(|name| config::layer::shown_variable(name)).collect();
     if !variables.is_empty() {
         lines.push(format!("environment {}", variables.into_iter().collect::<Vec<_>>().join(", ")));
     }
@@ -391,7 +390,7 @@ fn environment() -> Result<Vec<(String, String)>, Failure> {
     for (name, value) in env::vars_os() {
         match (name.into_string(), value.into_string()) {
             (Ok(name), Ok(value)) => variables.push((name, value)),
-            (Ok(name), Err(_)) if name.starts_with(config::source::ENV_PREFIX) => {
+            (Ok(name), Err(_)) if name.starts_with(config::layer::ENV_PREFIX) => {
                 return Err(Failure::Usage(format!("{name}: the variable's value is not UTF-8 text")));
             }
             _ => {}

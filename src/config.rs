@@ -3,10 +3,12 @@
 //! Layers, each over the one before: [`DEFAULTS`], the file, the environment, the command line. Errors name the place
 //! (file, line and column, or the variable), the key, and the way out. No error quotes a key of the pool.
 
+pub mod layer;
 pub(crate) mod reading;
-pub mod source;
+mod shape;
 pub mod sources;
 pub(crate) mod units;
+pub(crate) mod unknown;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,7 +25,7 @@ use url::Url;
 pub(crate) use units::{duration_text, utc_offset_text};
 
 use crate::model::{AccountName, Currency, Endpoint, Hashrate, Target, plays_tricks};
-use source::Layer;
+use layer::Layer;
 use sources::Sources;
 
 /// The default configuration, in the file's own form.

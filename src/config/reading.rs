@@ -1,4 +1,4 @@
-//! From raw text to valid values: the shape of the file, and every rule on its values, in the order of the file.
+//! From raw text to valid values: every rule on them, in the order of the file.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,27 +13,20 @@ use figment::{
     error::{Actual, Kind},
     value::Value,
 };
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 use url::Url;
 
 use super::{
     Account, Api, ApiKey, Cadence, Config, ConfigError, DEFAULTS, Log, LogFormat, LogLevel, Overrides, Polling,
     RejectRateUnit, Shard, Web,
-    source::{ENV_PREFIX, KeyPath, Layer, may_be_key, shown_key, shown_path},
+    layer::{KeyPath, Layer, may_be_key, shown_key, shown_path},
+    shape::{RawAccount, RawApi, RawCadence, RawCoin, RawConfig, RawWeb},
     sources::Sources,
     units,
+    unknown::{SECTIONS, WEB_SECTIONS, misnamed, unknown_key, unknown_section},
 };
 use crate::model::{AccountName, Currency};
-
-/// The sections of the configuration.
-const SECTIONS: [&str; 7] = ["api", "polling", "accounts", "coins", "shard", "web", "log"];
-
-/// The sections of the web configuration, which is another file.
-const WEB_SECTIONS: [&str; 4] = ["tls_server_config", "http_server_config", "basic_auth_users", "rate_limit"];
-
-/// What is said of an account.
-const ACCOUNT_KEYS: [&str; 6] = ["api_key", "api_key_file", "currencies", "labels", "expected_hashrate", "workers"];
 
 /// The longest interval or staleness: beyond any use, and well within what the system's clock can add up.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
@@ -133,130 +126,6 @@ pub fn command_line(overrides: &Overrides) -> Result<Layer, ConfigError> {
         }
     }
     Ok(layer)
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawConfig {
-    api: RawApi,
-    polling: RawPolling,
-    accounts: BTreeMap<String, RawAccount>,
-    coins: BTreeMap<String, RawCoin>,
-    shard: RawShard,
-    web: RawWeb,
-    log: RawLog,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawApi {
-    base_url: String,
-    timeout: String,
-    concurrency: String,
-    requests_per_second: String,
-    page_size: String,
-    max_response_bytes: String,
-    reject_rate_unit: String,
-    day_utc_offset: String,
-    allow_insecure_http: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawPolling {
-    live: RawCadence,
-    history: RawCadence,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawCadence {
-    interval: String,
-    stale_after: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawAccount {
-    api_key: Option<SecretString>,
-    api_key_file: Option<SecretString>,
-    currencies: Option<OneOrMore>,
-    #[serde(default)]
-    labels: BTreeMap<String, String>,
-    #[serde(default)]
-    expected_hashrate: BTreeMap<String, String>,
-    #[serde(default)]
-    workers: RawWorkers,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct RawWorkers {
-    enabled: Option<String>,
-    max: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawCoin {
-    block_subsidy: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawShard {
-    index: String,
-    count: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawWeb {
-    listen_addresses: OneOrMore,
-    telemetry_path: String,
-    max_requests: String,
-    config_file: String,
-    enable_lifecycle: String,
-    systemd_socket: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawLog {
-    level: String,
-    format: String,
-}
-
-/// A list, which a variable of the environment may write with commas.
-struct OneOrMore(Vec<String>);
-
-impl<'de> Deserialize<'de> for OneOrMore {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ListVisitor;
-
-        impl<'de> serde::de::Visitor<'de> for ListVisitor {
-            type Value = OneOrMore;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<OneOrMore, E> {
-                let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-                Ok(OneOrMore(items.map(str::to_owned).collect()))
-            }
-
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<OneOrMore, A::Error> {
-                let mut list = Vec::new();
-                while let Some(item) = items.next_element()? {
-                    list.push(item);
-                }
-                Ok(OneOrMore(list))
-            }
-        }
-
-        deserializer.deserialize_any(ListVisitor)
-    }
 }
 
 /// Turns raw text into valid values, and knows where each text stood.
@@ -726,69 +595,6 @@ fn is_label_name(text: &str) -> bool {
     !text.starts_with("__")
         && text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-}
-
-/// What to say of a key that nobody knows.
-pub(crate) fn unknown_key(key: &str, known: &[&str]) -> String {
-    match meant(key, known) {
-        Some(meant) => format!("unknown key; did you mean {meant}? Known here: {}", known.join(", ")),
-        None => format!("unknown key. Known here: {}", known.join(", ")),
-    }
-}
-
-/// The known key that was meant, perhaps: one but for a slip of the finger or of the shift key; or the shortest that is
-/// the key with something more or less; or the nearest by spelling.
-fn meant<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
-    let key = key.to_ascii_lowercase();
-    let key = key.as_str();
-    let distances = known.iter().map(|&candidate| (strsim::damerau_levenshtein(key, candidate), candidate));
-    let nearest = distances.min().filter(|&(distance, candidate)| distance <= candidate.len().max(key.len()) / 2);
-    let slip = nearest.filter(|&(distance, _)| distance <= 2.min(key.len() / 3));
-    // A short word is in many a long one by chance.
-    let longer = |candidate: &str| key.len() >= 3 && candidate.contains(key);
-    let shorter = |candidate: &str| candidate.len() * 5 >= key.len() * 2 && key.contains(candidate);
-    let alike =
-        || known.iter().copied().filter(|known| longer(known) || shorter(known)).min_by_key(|known| known.len());
-    slip.map(|(_, slip)| slip).or_else(alike).or(nearest.map(|(_, nearest)| nearest))
-}
-
-/// What to say of a key at the top of a file, where it may have come to from elsewhere.
-fn unknown_section(key: &str, known: &[&str]) -> String {
-    let at_home = if !known.contains(&"api") {
-        SECTIONS.contains(&key).then(|| "it belongs to the exporter's configuration (--config.file)".to_owned())
-    } else if WEB_SECTIONS.contains(&key) {
-        Some("it belongs to the web configuration, the file that --web.config.file names".to_owned())
-    } else if ACCOUNT_KEYS.contains(&key) {
-        Some("it belongs under an account's name under accounts".to_owned())
-    } else {
-        let section = known_paths().into_iter().find(|path| path.get(1).is_some_and(|known| known == key));
-        section.map(|path| format!("it belongs under {}", path[0]))
-    };
-    match at_home {
-        Some(at_home) => format!("unknown key here; {at_home}. Known here: {}", known.join(", ")),
-        None => unknown_key(key, known),
-    }
-}
-
-/// Which variable was meant by one whose parts are joined by too few underscores, or by too many.
-fn misnamed(variable: &str) -> Option<String> {
-    let flat = variable.strip_prefix(ENV_PREFIX)?.to_ascii_lowercase().replace("__", "_");
-    let is_flat = |path: &&KeyPath| path.join("_").eq_ignore_ascii_case(&flat);
-    let path = known_paths().iter().find(is_flat).cloned().or_else(|| {
-        let of_account = flat.strip_prefix("accounts_")?;
-        let keys = ["api_key_file", "api_key", "currencies", "workers__enabled", "workers__max"];
-        keys.into_iter().find_map(|key| {
-            let name = of_account.strip_suffix(&key.replace("__", "_"))?.strip_suffix('_')?;
-            Some(vec!["accounts".to_owned(), name.to_owned(), key.to_owned()])
-        })
-    })?;
-    let meant = format!("{ENV_PREFIX}{}", path.join("__").to_ascii_uppercase());
-    (!meant.eq_ignore_ascii_case(variable)).then(|| format!("did you mean {meant}? Keys are joined by two underscores"))
-}
-
-/// The path of each key that has a default, and of each section.
-fn known_paths() -> Vec<KeyPath> {
-    Layer::yaml("defaults", DEFAULTS).map(|defaults| defaults.paths().cloned().collect()).unwrap_or_default()
 }
 
 /// serde's words for what was wanted, in ours.

@@ -24,8 +24,9 @@ use serde::{
 use super::{BcryptHash, ClientAuth, Pem, RateLimit, TLS, Tls, WebConfig, pem::PemSource};
 use crate::config::{
     ConfigError,
-    reading::{Reader, unknown_key},
-    source::{Layer, shown_key},
+    layer::{Layer, shown_key},
+    reading::Reader,
+    unknown::unknown_key,
 };
 
 /// Reads YAML text. `name` stands for it in errors; files that it names are looked for from `directory`.
