@@ -1,8 +1,7 @@
 //! The pool's API: one private request, one thin typed method for each endpoint, and an error whose variants are what
 //! one would do about it. Only this module knows HTTP on the pool's side.
 //!
-//! [`wire`](crate::wire) turns an answer's text into the [`model`](crate::model); [`paging`] reads lists that come in
-//! pages.
+//! [`wire`] turns an answer's text into the [`model`](crate::model); [`paging`] reads lists that come in pages.
 
 pub mod health;
 pub mod paging;
