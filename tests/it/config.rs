@@ -159,8 +159,8 @@ listen exporter.example:1
 listen :0
 telemetry_path /pool/metrics
 max_requests 0
-web.config_file None
-enable_lifecycle false, systemd_socket false
+web.config_file Some(\"web.yml\")
+enable_lifecycle true, systemd_socket true
 log Debug Json"
     );
 }
