@@ -200,11 +200,11 @@ fn figures(endpoint: &str) -> &'static [&'static str] {
 }
 
 /// Puts something else into every figure.
-fn each_figure(value: fn(usize) -> Value) -> Fault {
+fn each_figure(value: fn(&str, usize) -> Value) -> Fault {
     Fault::json(move |asked, answer| {
         rows(answer, |_, row| {
             for (index, field) in figures(&asked.endpoint).iter().enumerate() {
-                row[*field] = value(index);
+                row[*field] = value(field, index);
             }
         });
     })
@@ -960,23 +960,27 @@ pub const CATALOGUE: &[Entry] = &[
         "fields null",
         "sends null in every figure",
         ALL,
-        |_| each_figure(|_| Value::Null),
+        |_| each_figure(|_, _| Value::Null),
         shows("the values leave; null is not counted", |_| &[], without_figures),
     ),
     slot(
         "fields of a wrong type",
         "sends lists, objects and truths in every figure",
         ALL,
-        |_| each_figure(|index| [json!([]), json!({ "a": 1 }), json!(true)][index % 3].clone()),
+        |_| each_figure(|_, index| [json!([]), json!({ "a": 1 }), json!(true)][index % 3].clone()),
         shows("the values leave and are counted", figures, without_figures),
     ),
     slot(
         "impossible numbers",
-        "sends NaN, infinities, 400 digits and negatives in every figure",
+        "sends NaN, infinities, 400 digits and negative hashrates in every figure",
         ALL,
         |_| {
-            each_figure(|index| {
-                let odd = ["NaN".into(), "-1".into(), "9".repeat(400), "inf".into(), "1e999".into(), String::new()];
+            each_figure(|field, index| {
+                // Of other figures one may be below zero one day.
+                if ["poolHs", "hashrate", "hashrate_1hour"].contains(&field) {
+                    return "-1".into();
+                }
+                let odd = ["NaN".into(), "9".repeat(400), "inf".into(), "1e999".into(), String::new()];
                 odd[index % odd.len()].clone().into()
             })
         },

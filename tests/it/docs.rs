@@ -337,6 +337,26 @@ fn the_readme_is_short_and_the_same_in_russian() {
 }
 
 #[test]
+fn the_version_is_the_same_wherever_it_stands() {
+    const FILES: [&str; 11] = [
+        "README.md",
+        "README.ru.md",
+        "SECURITY.md",
+        "CHANGELOG.md",
+        "Dockerfile",
+        "deploy/compose/compose.base.yml",
+        "deploy/debian/changelog",
+        "deploy/helm/btcpool-exporter/Chart.yaml",
+        "deploy/kubernetes/base/deployment.yaml",
+        "deploy/kubernetes/components/shards/statefulset.yaml",
+        "tests/deploy/package",
+    ];
+    let version = env!("CARGO_PKG_VERSION");
+    let behind: Vec<_> = FILES.into_iter().filter(|file| !read(file).contains(version)).collect();
+    assert_eq!(behind, [] as [&str; 0], "these do not name {version}");
+}
+
+#[test]
 fn every_dependency_has_a_reason() {
     let manifest = read("Cargo.toml");
     let (_, dependencies) = manifest.split_once("[dependencies]\n").unwrap();

@@ -339,6 +339,17 @@ fn every_family_of_the_catalogue_is_sound() {
             let stem = family.name.strip_suffix("_total").unwrap_or(family.name);
             assert!(stem.ends_with(&format!("_{unit}")), "{}", family.name);
         }
+        // What it is made of is told by the API's own name.
+        for endpoint in Endpoint::ALL {
+            let made_of = family.help.split_once(&format!("({endpoint} ")).map(|(_, rest)| rest);
+            let field = made_of.and_then(|rest| rest.split([' ', ',', ')']).next());
+            let known: Vec<_> = wire::fields(endpoint).collect();
+            assert!(
+                field.is_none_or(|field| known.contains(&field)),
+                "{}: {field:?} is no field of {endpoint}: {known:?}",
+                family.name
+            );
+        }
         let counter = family.kind == btcpool_exporter::collector::Kind::Counter;
         assert_eq!(family.name.ends_with("_total"), counter, "{}", family.name);
     }
