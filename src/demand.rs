@@ -1,9 +1,9 @@
 //! How much polling asks of the pool, against what the request budget allows.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
-    config::{Config, duration_text},
+    config::{Api, Config, duration_text},
     store::{Slot, Store},
     wire::Workers,
 };
@@ -19,8 +19,8 @@ pub struct Demand {
     pub per_second: f64,
     /// Whether a list came in more than one page.
     has_pages: bool,
-    /// Currencies of accounts.
-    targets: usize,
+    /// Accounts that are polled.
+    accounts: usize,
 }
 
 impl Demand {
@@ -40,7 +40,8 @@ impl Demand {
         let polling = &config.polling;
         let per_second =
             live as f64 / polling.live.interval.as_secs_f64() + history as f64 / polling.history.interval.as_secs_f64();
-        Self { live, history, per_second, has_pages, targets: store.targets.len() }
+        let accounts: BTreeSet<_> = store.targets.keys().map(|target| &target.account).collect();
+        Self { live, history, per_second, has_pages, accounts: accounts.len() }
     }
 
     /// A sentence with the numbers and what to change, when the budget cannot carry the demand.
@@ -66,10 +67,10 @@ impl Demand {
             "lengthen polling.live.interval to {} and the other durations of polling in proportion",
             duration_text(longer)
         ));
-        if self.has_pages {
+        if self.has_pages && config.api.page_size < Api::LARGEST_PAGE {
             ways.push("raise api.page_size".to_owned());
         }
-        if self.targets > 1 {
+        if self.accounts > 1 {
             ways.push("divide the accounts (shard)".to_owned());
         }
         Some(format!(

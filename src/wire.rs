@@ -279,7 +279,7 @@ fn windows<const N: usize>(object: &Object<'_, N>, first: usize, anomalies: &mut
     }
 }
 
-/// A finite number that is not negative. What may be below zero needs another reader, as a balance has in `coins`.
+/// A finite number that is not negative. What may be below zero needs another reader.
 fn figure(text: &str) -> Option<f64> {
     let text = text.trim();
     // Rust reads "inf" and "nan" as numbers, too.

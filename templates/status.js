@@ -1,6 +1,6 @@
 "use strict";
 // Takes the parts that change out of a fresh copy of the page. Nothing is lost by it: not the focus, not what is being
-// read, selected or unfolded. When the exporter does not answer, the page says so: old figures must not look like new ones.
+// read or unfolded, and for a minute not what is selected. When the exporter does not answer, the page says so: old figures must not look like new ones.
 (() => {
   const EVERY = 15000;
   const LONGEST_SELECTION = 4;
@@ -40,7 +40,9 @@
     selecting = selects() ? selecting + 1 : 0;
     if (selecting > 0 && selecting <= LONGEST_SELECTION) return;
     try {
-      const answer = await fetch(location.href, { cache: "no-store", signal: AbortSignal.timeout(EVERY - 1000) });
+      // Without a user and a password, which an address may have, and fetch refuses.
+      const here = location.origin + location.pathname + location.search;
+      const answer = await fetch(here, { cache: "no-store", signal: AbortSignal.timeout(EVERY - 1000) });
       if (!answer.ok) return tell(`${lost.dataset.refused} (HTTP ${answer.status})`);
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       // A proxy's page to log in at, say.

@@ -577,10 +577,13 @@ fn shared_keys(accounts: &BTreeMap<AccountName, Account>) -> Vec<String> {
     let shared = owners.into_values().filter(|names| names.len() > 1);
     let mut warnings: Vec<_> = shared
         .map(|names| {
-            let others = if names.len() > 2 { format!(" and {} more", names.len() - 2) } else { String::new() };
+            let (others, all) = match names.len() - 2 {
+                0 => (String::new(), "both"),
+                more => (format!(" and {more} more"), "all of them"),
+            };
             format!(
-                "accounts.{} has the same key as accounts.{}{others}: the pool answers all of them with the figures of the \
-                 one account that the key belongs to",
+                "accounts.{} has the same key as accounts.{}{others}: the pool answers {all} with the figures of the one \
+                 account that the key belongs to",
                 names[1], names[0]
             )
         })

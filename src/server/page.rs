@@ -88,7 +88,7 @@ pub struct Wanted {
     language: Language,
     /// Whether the language was asked for by the address, and not by a header.
     chosen: bool,
-    /// What the account's name, its labels or the currency hold, whatever the case.
+    /// Words, each of which is in the account's name, the currency or a label (`name=value`), whatever the case.
     filter: String,
     only_trouble: bool,
     /// From 1.
@@ -204,7 +204,7 @@ struct TroubleText {
 struct Case {
     whose: String,
     endpoints: String,
-    /// How long ago the last success was, of that of them where it was the longest; `None`: one has none.
+    /// How long ago the last success was, of that of them where it was the longest; `None`: none has one.
     age: Option<Duration>,
     last_success: String,
     message: String,
@@ -277,10 +277,12 @@ pub fn render(subject: &Subject<'_>, wanted: &Wanted) -> Result<String, askama::
     let Subject { config, view, now, up, .. } = subject;
     let slots: Vec<_> = state::slots(view).collect();
     let notes = draft.notes();
-    let state = state::of(view, &slots, notes.len());
-    let (tone, icon) = match state {
+    let summary = state::of(view, &slots, config.accounts.len(), notes.len());
+    let (tone, icon) = match summary.state {
         State::Well => ("good", "green"),
-        State::Noted { .. } | State::NoAccounts | State::Starting { .. } => ("wait", "orange"),
+        State::Noted { .. } | State::NoAccounts | State::OtherShards { .. } | State::Waiting { .. } => {
+            ("wait", "orange")
+        }
         _ => ("bad", "red"),
     };
     let (past, more_past) = draft.past(&slots);
@@ -290,7 +292,7 @@ pub fn render(subject: &Subject<'_>, wanted: &Wanted) -> Result<String, askama::
         w: draft.w,
         css: CSS,
         js: JS,
-        headline: draft.language.headline(&state),
+        headline: draft.language.headline(&summary.state) + &draft.language.besides(summary.old, summary.waiting),
         tone,
         icon,
         now: now.to_string(),
@@ -374,7 +376,8 @@ impl Draft<'_> {
             }
         }
         let mut by_reason: Vec<_> = by_reason.into_iter().collect();
-        by_reason.sort_by_key(|(_, slots)| std::cmp::Reverse(slots.len()));
+        // Of failures; they may well be why other data are old.
+        by_reason.sort_by_key(|(reason, slots)| (reason.is_none(), std::cmp::Reverse(slots.len())));
         by_reason.iter().map(|(reason, slots)| self.trouble(*reason, slots, wanted)).collect()
     }
 
@@ -388,8 +391,10 @@ impl Draft<'_> {
         for case in &mut cases {
             case.last_success = case.age.map_or_else(|| self.w.never.to_owned(), |age| self.language.ago(age));
         }
+        let usage = &self.subject.usage;
+        let asked_to_wait = usage.slowed || usage.pause_left.is_some();
         let Explanation { title, meaning, advice } =
-            reason.map_or_else(|| self.language.explain_old(), |reason| self.language.explain(reason));
+            reason.map_or_else(|| self.language.explain_old(asked_to_wait), |reason| self.language.explain(reason));
         let all = Wanted { filter: String::new(), only_trouble: true, ..*wanted };
         TroubleText {
             title,
@@ -409,12 +414,16 @@ impl Draft<'_> {
         for (slot, trouble) in slots {
             let message = match trouble {
                 Trouble::Fails(failure) => failure.message.clone(),
-                Trouble::Old => self.language.older_than(&duration_text(slot.poll.stale_after)),
+                Trouble::Old => self.language.older_than(&self.language.span(slot.poll.stale_after)),
             };
             let whose = self.whose(slot);
             match cases.last_mut() {
                 // The slots of one target follow each other.
-                Some(case) if case.whose == whose && case.message == message => {
+                Some(case)
+                    if case.whose == whose
+                        && case.message == message
+                        && case.age.is_some() == slot.poll.age.is_some() =>
+                {
                     case.endpoints = format!("{}, {}", case.endpoints, slot.poll.endpoint);
                     case.age = case.age.zip(slot.poll.age).map(|(one, other)| one.max(other));
                 }
@@ -436,9 +445,11 @@ impl Draft<'_> {
 
     fn counts(&self) -> String {
         let view = self.subject.view;
-        let lists: Vec<_> = view.targets.iter().filter_map(|target| target.workers.as_ref()).collect();
-        let workers = lists.iter().map(|workers| workers.list.len()).sum::<usize>();
-        self.language.counts(view.accounts.len(), &shown((!lists.is_empty()).then_some(workers)))
+        let known: Vec<_> = view.targets.iter().filter_map(|target| target.workers.as_ref()).collect();
+        let workers = known.iter().map(|workers| workers.list.len()).sum::<usize>();
+        let workers = shown((!known.is_empty()).then_some(workers));
+        let lists = view.targets.iter().filter(|target| poll(target, Endpoint::Workers).is_some()).count();
+        self.language.counts(view.accounts.len(), &workers, known.len(), lists)
     }
 
     /// A line for each currency.
@@ -522,10 +533,10 @@ impl Draft<'_> {
                 self.row(target, labels.join(", "), expected.copied())
             })
             .collect();
-        let extent = if view.targets.is_empty() {
-            self.w.no_accounts.to_owned()
-        } else {
-            self.language.shown(first + 1, first + rows.len(), found.len(), view.targets.len())
+        let extent = match (view.targets.len(), self.subject.config.accounts.len()) {
+            (0, 0) => self.w.no_accounts.to_owned(),
+            (0, configured) => self.language.other_shards(configured) + ".",
+            (all, _) => self.language.shown(first + 1, first + rows.len(), found.len(), all),
         };
         let chosen = wanted.chosen.then_some(wanted.language);
         // A link to the first page has a query, too: an empty one would be no link.

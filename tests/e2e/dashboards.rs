@@ -150,8 +150,9 @@ async fn every_rule_and_every_panel_has_data_from_the_demo() {
             let mut has_data = false;
             for target in targets {
                 let expr = filled_in(target["expr"].as_str().unwrap(), &variables);
-                let (begin, end) = ((span.to - 24 * HOUR).to_string(), (span.to - 150).to_string());
-                // Over the day, whatever the panel shows of it: what is only now and then there was there some time.
+                // Over the day, whatever the panel shows of it: what is only now and then there was there some time. And as
+                // long before it as the panels of days and months look ahead.
+                let (begin, end) = ((span.to - 38 * HOUR).to_string(), (span.to - 150).to_string());
                 let range = [("query", expr.as_str()), ("start", &begin), ("end", &end), ("step", "300")];
                 let answer = past::ask(&prometheus, "/api/v1/query_range", &range).await;
                 has_data |= !answer["result"].as_array().unwrap().is_empty();

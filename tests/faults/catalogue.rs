@@ -972,7 +972,7 @@ pub const CATALOGUE: &[Entry] = &[
     ),
     slot(
         "impossible numbers",
-        "sends NaN, infinities, 400 digits and negative hashrates in every figure",
+        "sends NaN, infinities or 400 digits in every figure, and negative hashrates",
         ALL,
         |_| {
             each_figure(|field, index| {

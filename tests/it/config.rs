@@ -179,12 +179,12 @@ fn accounts_with_one_key_are_warned_of() {
     let accounts = "{ a: { api_key: 0a1b2c }, b: { api_key: 3d4e5f }, c: { api_key: 0a1b2c }, d: { api_key: 607182 }, \
                     e: { api_key: 3d4e5f }, f: { api_key: 3d4e5f }, g: { api_key: 3d4e5f } }";
     let config = yaml(&format!("accounts: {accounts}")).unwrap();
-    let figures = "the pool answers all of them with the figures of the one account that the key belongs to";
+    let figures = "with the figures of the one account that the key belongs to";
     assert_eq!(
         config.warnings,
         [
-            format!("accounts.c has the same key as accounts.a: {figures}"),
-            format!("accounts.e has the same key as accounts.b and 2 more: {figures}"),
+            format!("accounts.c has the same key as accounts.a: the pool answers both {figures}"),
+            format!("accounts.e has the same key as accounts.b and 2 more: the pool answers all of them {figures}"),
         ]
     );
 }

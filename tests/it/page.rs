@@ -141,49 +141,45 @@ fn one_sentence_says_how_everything_is() {
             "wait: No account is configured: only the pool&#39;s statistics are polled",
             "wait: Аккаунты не настроены: опрашивается только статистика пула",
         ),
-        (
-            None,
-            vec![],
-            "wait: Starting: 1 of 1 endpoints were not asked yet",
-            "wait: Запуск: ещё не проведено опросов 1 из 1",
-        ),
-        (
-            Good,
-            vec![good, none],
-            "wait: Starting: 4 of 9 endpoints were not asked yet",
-            "wait: Запуск: ещё не проведено опросов 4 из 9",
-        ),
-        // Nothing is said of accounts that were not asked.
+        (None, vec![], "wait: Not asked yet: 1 of 1 endpoints", "wait: Ещё не опрошено: 1 из 1"),
+        (Good, vec![good, none], "wait: Not asked yet: 4 of 9 endpoints", "wait: Ещё не опрошено: 4 из 9"),
+        // Of accounts that were not asked, nothing is said but that.
         (
             slow,
             vec![none],
-            "wait: Starting: 4 of 5 endpoints were not asked yet",
-            "wait: Запуск: ещё не проведено опросов 4 из 5",
+            "bad: The pool&#39;s statistics fail; not asked yet: 4 endpoints",
+            "bad: Не удаётся получить статистику пула; ещё не опрошено: 4",
         ),
         (
             slow,
             vec![[slow; 4]],
-            "bad: The pool does not answer: 5 of 5 endpoints fail",
-            "bad: Пул не отвечает: не удаётся опросов 5 из 5",
+            "bad: The pool does not answer: 5 endpoints fail",
+            "bad: Пул не отвечает: неудачных опросов 5 из 5",
         ),
         (
             Fails(Reason::Auth),
             vec![refused],
-            "bad: The pool refuses every request: 5 of 5 endpoints fail",
-            "bad: Пул отклоняет все запросы: не удаётся опросов 5 из 5",
+            "bad: The pool refuses every request: 5 endpoints fail",
+            "bad: Пул отклоняет все запросы: неудачных опросов 5 из 5",
+        ),
+        (
+            Fails(Reason::Tls),
+            vec![],
+            "bad: Nothing succeeds: 1 endpoint fails",
+            "bad: Ни один опрос не удался (всего 1)",
         ),
         // An answer is an answer, also when nothing can be made of it.
         (
             slow,
             vec![[slow, slow, slow, Fails(Reason::NotJson)]],
-            "bad: Nothing succeeds: 5 of 5 endpoints fail",
-            "bad: Ни один опрос не удаётся: ошибок 5 из 5",
+            "bad: Nothing succeeds: 5 endpoints fail",
+            "bad: Ни один опрос не удался (всего 5)",
         ),
         (
             slow,
             vec![good],
             "bad: The pool&#39;s statistics fail; every account is well",
-            "bad: Не удаётся опрос статистики пула; по аккаунтам всё в порядке",
+            "bad: Не удаётся получить статистику пула; по аккаунтам всё в порядке",
         ),
         (
             Good,
@@ -201,7 +197,7 @@ fn one_sentence_says_how_everything_is() {
             Good,
             vec![good, [Good, slow, Good, Fails(Reason::Auth)]],
             "bad: farm_2: 2 of its 4 endpoints fail",
-            "bad: farm_2: не удаётся опросов 2 из 4",
+            "bad: farm_2: неудачных опросов 2 из 4",
         ),
         (
             Good,
@@ -213,14 +209,14 @@ fn one_sentence_says_how_everything_is() {
         (
             slow,
             vec![refused, good],
-            "bad: farm_1: 4 of its 4 endpoints fail, and so do the pool&#39;s statistics",
-            "bad: farm_1: не удаётся опросов 4 из 4, и статистика пула тоже",
+            "bad: farm_1: 4 of its 4 endpoints fail; so do the pool&#39;s statistics",
+            "bad: farm_1: неудачных опросов 4 из 4; статистика пула тоже не получена",
         ),
         (
             slow,
             vec![refused, good, refused],
-            "bad: 2 of 3 accounts have endpoints that fail; the pool&#39;s statistics fail, too",
-            "bad: Ошибки у аккаунтов: 2 из 3; не удаётся и опрос статистики пула",
+            "bad: 2 of 3 accounts have endpoints that fail; so do the pool&#39;s statistics",
+            "bad: Ошибки у аккаунтов: 2 из 3; статистика пула тоже не получена",
         ),
     ] {
         assert_eq!(headline(main_stat, &accounts, Language::English), english);
@@ -230,10 +226,15 @@ fn one_sentence_says_how_everything_is() {
 
 /// A page of two accounts of which everything was polled well, the one without workers; so long ago.
 fn polled_well(age: Duration, figures: &Figures, usage: Usage, query: &str) -> String {
+    draw_polled(Poll::Good, age, figures, usage, query)
+}
+
+/// The same when `main_stat` came to that.
+fn draw_polled(main_stat: Poll, age: Duration, figures: &Figures, usage: Usage, query: &str) -> String {
     let accounts = "accounts: { hall: { api_key: 0a1b2c }, shed: { api_key: 3d4e5f, workers: { enabled: false } } }";
     let config = harness::config("http://127.0.0.1:9", accounts);
     let store = Store::new(&config);
-    poll::<PoolStats>(&store.pool, Poll::Good);
+    poll::<PoolStats>(&store.pool, main_stat);
     for slots in store.targets.values() {
         poll::<Summary>(&slots.summary, Poll::Good);
         poll::<Income>(&slots.income, Poll::Good);
@@ -267,7 +268,7 @@ fn old_data_are_trouble_though_no_poll_failed() {
     let figures = Telemetry::new(NOW.parse().unwrap()).snapshot();
     let old = Duration::from_secs(90 * 60);
     let page = polled_well(old, &figures, USAGE, "trouble=1");
-    assert_eq!(sentence(&page), "bad: Polling does not keep up: the data of 8 of 8 endpoints are too old to be shown");
+    assert_eq!(sentence(&page), "bad: Data too old to be shown: 8 of 8 endpoints");
     let (_, trouble) = page.split_once("<h3>").unwrap();
     assert!(
         trouble.starts_with("Data too old <span class=\"soft\">endpoints: 8, accounts: 2</span></h3>"),
@@ -277,7 +278,7 @@ fn old_data_are_trouble_though_no_poll_failed() {
         "the whole pool</th><td role=\"cell\" data-label=\"Endpoints\">main_stat</td>",
         "hall BTC</th><td role=\"cell\" data-label=\"Endpoints\">summary_data, profit_history, payment_history, workers</td>\
          <td role=\"cell\" data-label=\"Last success\">1\u{a0}h 30\u{a0}min ago</td>\
-         <td role=\"cell\" class=\"message\" data-label=\"Message\"><span>older than 1h</span></td>",
+         <td role=\"cell\" class=\"message\" data-label=\"Message\"><span>older than 1\u{a0}h</span></td>",
         "shed BTC</th><td role=\"cell\" data-label=\"Endpoints\">summary_data, profit_history, payment_history</td>",
     ] {
         assert!(page.contains(row), "{row} is not in {page}");
@@ -285,10 +286,33 @@ fn old_data_are_trouble_though_no_poll_failed() {
     let cell = "<span>1\u{a0}h 30\u{a0}min<small>too old, not shown</small></span>";
     assert_eq!(page.matches(cell).count(), 7, "{page}");
     assert!(page.contains("Rows 1 to 2 of 2, those"), "{page}");
+    assert!(page.contains("Polling does not keep up"), "{page}");
+    // Where something fails, too, that may be why: it stands first, and nothing else is called well.
+    let slowed = Usage { slowed: true, ..USAGE };
+    let page = draw_polled(Poll::Fails(Reason::RateLimited), old, &figures, slowed, "");
+    assert_eq!(sentence(&page), "bad: The pool&#39;s statistics fail; the data of 7 endpoints are too old");
+    let titles: Vec<_> = page.split("<h3>").skip(1).map(|title| title.split(" <").next().unwrap()).collect();
+    assert_eq!(titles, ["Asked too often", "Data too old"]);
+    assert!(page.contains("The pool wants to be asked less, and so it is: wait."), "{page}");
 }
 
 #[test]
-fn endpoints_that_fail_alike_stand_together_and_never_is_longest_ago() {
+fn a_shard_that_has_no_account_says_so() {
+    let figures = Telemetry::new(NOW.parse().unwrap()).snapshot();
+    let shard = |index: usize| {
+        let yaml = format!("{}shard: {{ index: {index}, count: 2 }}\n", harness::one_account());
+        harness::config("http://127.0.0.1:9", &yaml)
+    };
+    let config = [0, 1].map(shard).into_iter().find(|config| config.own_accounts().next().is_none()).unwrap();
+    let store = Store::new(&config);
+    poll::<PoolStats>(&store.pool, Poll::Good);
+    let page = draw(&config, &store, &figures, USAGE, "", Language::English);
+    assert_eq!(sentence(&page), "wait: None of the configured accounts (1) falls to this shard");
+    assert!(page.contains("<p class=\"soft\">None of the configured accounts (1) falls to this shard.</p>"), "{page}");
+}
+
+#[test]
+fn each_endpoint_that_fails_has_its_own_last_success() {
     let config = harness::config("http://127.0.0.1:9", &harness::one_account());
     let store = Store::new(&config);
     for slots in store.targets.values() {
@@ -305,7 +329,9 @@ fn endpoints_that_fail_alike_stand_together_and_never_is_longest_ago() {
     let (troubles, _) = troubles.split_once("</section>").unwrap();
     let cells = troubles.split("<td ").skip(1).filter(|cell| !cell.contains("data-label=\"Message\""));
     let cells: Vec<_> = cells.map(|cell| cell[cell.find('>').unwrap() + 1..].split("</td>").next().unwrap()).collect();
-    assert_eq!(cells, ["summary_data, profit_history", "never", "payment_history, workers", "never"]);
+    // What never succeeded is not said of what did.
+    let ago = "10\u{a0}min ago";
+    assert_eq!(cells, ["summary_data", ago, "profit_history", "never", "payment_history", "never", "workers", ago]);
 }
 
 #[test]
@@ -325,6 +351,18 @@ fn what_is_not_known_is_no_sum() {
     let (counts, cells) = sums(&polled_well(Duration::from_secs(90 * 60), &figures, USAGE, ""));
     assert_eq!(counts, "Accounts: 2. Workers in the pool&#39;s lists: –.");
     assert_eq!(cells, ["–"; 7]);
+}
+
+#[test]
+fn workers_of_lists_that_are_not_known_are_not_counted_silently() {
+    let own = |name: &str| format!("  {name}: {{ api_key: {KEY} }}\n");
+    let config = harness::config("http://127.0.0.1:9", &format!("accounts:\n{}{}", own("hall"), own("shed")));
+    let store = Store::new(&config);
+    poll::<Workers>(store.targets.values().next().unwrap().workers.as_ref().unwrap(), Poll::Good);
+    let figures = Telemetry::new(NOW.parse().unwrap()).snapshot();
+    let page = draw(&config, &store, &figures, USAGE, "", Language::English);
+    let counts = "Accounts: 2. Workers in the pool&#39;s lists: 0 (known lists: 1 of 2).";
+    assert!(page.contains(counts), "{page}");
 }
 
 #[test]

@@ -411,8 +411,8 @@ fn a_budget_that_cannot_carry_the_polling_is_complained_of_with_the_numbers() {
 }
 
 /// What the complaint advises when every request is one too many.
-fn advice(accounts: &str, pages: usize) -> String {
-    let yaml = format!("api: {{ requests_per_second: 0.001 }}\n{accounts}");
+fn advice(page_size: usize, accounts: &str, pages: usize) -> String {
+    let yaml = format!("api: {{ requests_per_second: 0.001, page_size: {page_size} }}\n{accounts}");
     let config = Config::from_yaml("test", &yaml, &Overrides::default()).unwrap();
     let store = Store::new(&config);
     for slot in store.targets.values().filter_map(|slots| slots.workers.as_ref()) {
@@ -435,11 +435,18 @@ fn the_complaint_advises_only_what_helps() {
         (
             "accounts: { farm: { api_key: 0a1b2c, currencies: [BTC, LTC] } }",
             1,
+            "polling needs 5 requests every 1m and 4 every 15m, 0.09 a second",
+        ),
+        (
+            "accounts: { farm: { api_key: 0a1b2c }, shed: { api_key: 3d4e5f } }",
+            1,
             "polling needs 5 requests every 1m and 4 every 15m, 0.09 a second, or divide the accounts (shard)",
         ),
     ] {
-        assert_eq!(advice(accounts, pages), expected);
+        assert_eq!(advice(100, accounts, pages), expected);
     }
+    // No page is larger.
+    assert_eq!(advice(10_000, &one, 3), "polling needs 5 requests every 1m and 2 every 15m, 0.09 a second");
 }
 
 #[tokio::test]

@@ -60,34 +60,51 @@ pub fn has_trouble(target: &TargetView) -> bool {
     target.polls.iter().any(|poll| trouble(poll).is_some())
 }
 
-/// How everything is, in short.
-pub fn of<'a>(view: &'a View, slots: &[Slot<'a>], notes: usize) -> State<'a> {
+/// How everything is.
+#[derive(Clone, Copy, Debug)]
+pub struct Summary<'a> {
+    /// In short.
+    pub state: State<'a>,
+    /// How many slots are too old where others fail, of which the state says nothing.
+    pub old: usize,
+    /// The same of those that were not asked yet, where only `main_stat` fails.
+    pub waiting: usize,
+}
+
+/// How everything is; so many accounts are configured for all shards together, and there are so many notes.
+pub fn of<'a>(view: &'a View, slots: &[Slot<'a>], configured: usize, notes: usize) -> Summary<'a> {
     let all = slots.len();
     let reasons: Vec<_> = slots.iter().filter_map(|slot| Some(slot.poll.failure()?.reason)).collect();
     let old = slots.iter().filter(|slot| matches!(slot.trouble(), Some(Trouble::Old))).count();
     let waiting = slots.iter().filter(|slot| slot.poll.last.is_none()).count();
+    let alone = |state| Summary { state, old: 0, waiting: 0 };
     match reasons.len() {
-        0 if old > 0 => State::Old { old, all },
-        0 if waiting > 0 => State::Starting { waiting, all },
-        0 if view.targets.is_empty() => State::NoAccounts,
-        0 if notes > 0 => State::Noted { notes },
-        0 => State::Well,
-        failing if failing == all => match reasons {
+        0 if old > 0 => alone(State::Old { old, all }),
+        0 if waiting > 0 => alone(State::Waiting { waiting, all }),
+        0 if configured == 0 => alone(State::NoAccounts),
+        0 if view.targets.is_empty() => alone(State::OtherShards { accounts: configured }),
+        0 if notes > 0 => alone(State::Noted { notes }),
+        0 => alone(State::Well),
+        failing if failing == all => alone(match reasons {
             reasons if reasons.iter().all(|&reason| reason == Reason::Auth) => State::Refused { all },
             reasons if reasons.iter().all(|&reason| is_silence(reason)) => State::Silent { all },
             _ => State::Nothing { all },
-        },
-        _ => some_fail(view, slots, waiting),
+        }),
+        _ => {
+            let state = some_fail(view, slots, old == 0 && waiting == 0);
+            let waiting = if matches!(state, State::OnlyPool { .. }) { waiting } else { 0 };
+            Summary { state, old, waiting }
+        }
     }
 }
 
 /// Whether the pool did not answer at all.
 const fn is_silence(reason: Reason) -> bool {
-    matches!(reason, Reason::Timeout | Reason::Connect | Reason::Dns | Reason::Tls)
+    matches!(reason, Reason::Timeout | Reason::Connect | Reason::Dns)
 }
 
-/// How everything is when some slots fail, and not all.
-fn some_fail<'a>(view: &'a View, slots: &[Slot<'a>], waiting: usize) -> State<'a> {
+/// How everything is when some slots fail, and not all; whether that is all that is wrong.
+fn some_fail<'a>(view: &'a View, slots: &[Slot<'a>], is_all: bool) -> State<'a> {
     // By account: how many fail, and whether only because of the key.
     let mut accounts = BTreeMap::<_, (usize, bool)>::new();
     let mut with_pool = false;
@@ -104,8 +121,7 @@ fn some_fail<'a>(view: &'a View, slots: &[Slot<'a>], waiting: usize) -> State<'a
     }
     let only_refused = !with_pool && accounts.values().all(|&(_, refused)| refused);
     match (accounts.len(), accounts.first_key_value()) {
-        (0, _) if waiting > 0 => State::Starting { waiting, all: slots.len() },
-        (0, _) | (_, None) => State::OnlyPool,
+        (0, _) | (_, None) => State::OnlyPool { is_all },
         (1, Some((account, _))) if only_refused => State::KeyRefused { account },
         (1, Some((account, &(failing, _)))) => {
             let own = view.targets.iter().filter(|target| target.target.account.as_str() == *account);

@@ -49,77 +49,35 @@ impl Language {
 
     /// The one sentence at the top of the page.
     pub fn headline(self, state: &State<'_>) -> String {
-        match (self, *state) {
-            (Self::English, State::Well) => "All is well: the pool answers everything that is asked".to_owned(),
-            (Self::Russian, State::Well) => "Всё в порядке: пул отвечает на все запросы".to_owned(),
-            (Self::English, State::NoAccounts) => {
-                "No account is configured: only the pool's statistics are polled".to_owned()
-            }
-            (Self::Russian, State::NoAccounts) => {
-                "Аккаунты не настроены: опрашивается только статистика пула".to_owned()
-            }
-            (Self::English, State::Noted { notes: 1 }) => {
-                "The pool answers everything that is asked; there is a note below".to_owned()
-            }
-            (Self::English, State::Noted { notes }) => {
-                format!("The pool answers everything that is asked; there are {notes} notes below")
-            }
-            (Self::Russian, State::Noted { notes }) => {
-                format!("Пул отвечает на все запросы; замечаний ниже: {notes}")
-            }
-            (Self::English, State::Starting { waiting, all }) => {
-                format!("Starting: {waiting} of {all} endpoints were not asked yet")
-            }
-            (Self::Russian, State::Starting { waiting, all }) => {
-                format!("Запуск: ещё не проведено опросов {waiting} из {all}")
-            }
-            (Self::English, State::Old { old, all }) => {
-                format!("Polling does not keep up: the data of {old} of {all} endpoints are too old to be shown")
-            }
-            (Self::Russian, State::Old { old, all }) => {
-                format!("Опрос не успевает: данные устарели и не показываются, {old} из {all}")
-            }
-            (Self::English, State::Silent { all }) => {
-                format!("The pool does not answer: {all} of {all} endpoints fail")
-            }
-            (Self::Russian, State::Silent { all }) => format!("Пул не отвечает: не удаётся опросов {all} из {all}"),
-            (Self::English, State::Refused { all }) => {
-                format!("The pool refuses every request: {all} of {all} endpoints fail")
-            }
-            (Self::Russian, State::Refused { all }) => {
-                format!("Пул отклоняет все запросы: не удаётся опросов {all} из {all}")
-            }
-            (Self::English, State::Nothing { all }) => format!("Nothing succeeds: {all} of {all} endpoints fail"),
-            (Self::Russian, State::Nothing { all }) => format!("Ни один опрос не удаётся: ошибок {all} из {all}"),
-            (Self::English, State::KeyRefused { account }) => format!("The pool refuses the key of {account}"),
-            (Self::Russian, State::KeyRefused { account }) => format!("Пул не принимает ключ аккаунта {account}"),
-            (Self::English, State::KeysRefused { accounts }) => {
-                format!("The pool refuses the keys of {accounts} accounts")
-            }
-            (Self::Russian, State::KeysRefused { accounts }) => {
-                format!("Пул не принимает ключи. Аккаунтов: {accounts}")
-            }
-            (Self::English, State::OneAccount { account, failing, all, with_pool }) => {
-                let pool = if with_pool { ", and so do the pool's statistics" } else { "" };
-                format!("{account}: {failing} of its {all} endpoints fail{pool}")
-            }
-            (Self::Russian, State::OneAccount { account, failing, all, with_pool }) => {
-                let pool = if with_pool { ", и статистика пула тоже" } else { "" };
-                format!("{account}: не удаётся опросов {failing} из {all}{pool}")
-            }
-            (Self::English, State::Accounts { failing, all, with_pool }) => {
-                let pool = if with_pool { "; the pool's statistics fail, too" } else { "" };
-                format!("{failing} of {all} accounts have endpoints that fail{pool}")
-            }
-            (Self::Russian, State::Accounts { failing, all, with_pool }) => {
-                let pool =
-                    if with_pool { "; не удаётся и опрос статистики пула" } else { "" };
-                format!("Ошибки у аккаунтов: {failing} из {all}{pool}")
-            }
-            (Self::English, State::OnlyPool) => "The pool's statistics fail; every account is well".to_owned(),
-            (Self::Russian, State::OnlyPool) => {
-                "Не удаётся опрос статистики пула; по аккаунтам всё в порядке".to_owned()
-            }
+        match self {
+            Self::English => english_headline(state),
+            Self::Russian => russian_headline(state),
+        }
+    }
+
+    /// What is added to the sentence where something fails: that other data are too old, or not there yet.
+    pub fn besides(self, old: usize, waiting: usize) -> String {
+        let mut text = String::new();
+        if old > 0 {
+            text += &match self {
+                Self::English => format!("; the data of {} are too old", endpoints(old)),
+                Self::Russian => format!("; устарели данные опросов: {old}"),
+            };
+        }
+        if waiting > 0 {
+            text += &match self {
+                Self::English => format!("; not asked yet: {}", endpoints(waiting)),
+                Self::Russian => format!("; ещё не опрошено: {waiting}"),
+            };
+        }
+        text
+    }
+
+    /// Accounts are configured, but none of them is this process' own.
+    pub fn other_shards(self, accounts: usize) -> String {
+        match self {
+            Self::English => format!("None of the configured accounts ({accounts}) falls to this shard"),
+            Self::Russian => format!("Ни один из настроенных аккаунтов ({accounts}) не относится к этому шарду"),
         }
     }
 
@@ -132,12 +90,13 @@ impl Language {
             Self::Russian => ["с", "мин", "ч", "д"],
         };
         let of = |number: u64, unit: &str| format!("{number}\u{a0}{unit}");
+        let and = |number: u64, unit: &str| if number > 0 { format!(" {}", of(number, unit)) } else { String::new() };
         match (seconds / 86_400, seconds / 3600, seconds / 60) {
             (0, 0, 0) => of(seconds, s),
-            (0, 0, minutes @ 0..10) => format!("{} {}", of(minutes, min), of(seconds % 60, s)),
+            (0, 0, minutes @ 0..10) => of(minutes, min) + &and(seconds % 60, s),
             (0, 0, minutes) => of(minutes, min),
-            (0, hours, minutes) => format!("{} {}", of(hours, h), of(minutes % 60, min)),
-            (days, hours, _) => format!("{} {}", of(days, d), of(hours % 24, h)),
+            (0, hours, minutes) => of(hours, h) + &and(minutes % 60, min),
+            (days, hours, _) => of(days, d) + &and(hours % 24, h),
         }
     }
 
@@ -159,7 +118,13 @@ impl Language {
     }
 
     /// How many there are of everything.
-    pub fn counts(self, accounts: usize, workers: &str) -> String {
+    /// The workers are those of `known` lists of `lists`.
+    pub fn counts(self, accounts: usize, workers: &str, known: usize, lists: usize) -> String {
+        let workers = match self {
+            _ if known == 0 || known == lists => workers.to_owned(),
+            Self::English => format!("{workers} (known lists: {known} of {lists})"),
+            Self::Russian => format!("{workers} (известно списков: {known} из {lists})"),
+        };
         match self {
             Self::English => format!("Accounts: {accounts}. Workers in the pool's lists: {workers}."),
             Self::Russian => format!("Аккаунтов: {accounts}. Воркеров в списках пула: {workers}."),
@@ -188,12 +153,12 @@ impl Language {
             (Self::English, _) if found == 0 => format!("Nothing found among {all} rows."),
             (Self::Russian, _) if found == 0 => format!("Ничего не найдено, строк всего: {all}."),
             (Self::English, true) => format!("Rows {first} to {last} of {all}, those with trouble first."),
-            (Self::Russian, true) => format!("Строки с {first} по {last} из {all}, сначала с ошибками."),
+            (Self::Russian, true) => format!("Строки с {first} по {last} из {all}, сначала с неполадками."),
             (Self::English, false) => {
                 format!("Rows {first} to {last} of {found} found among {all}, those with trouble first.")
             }
             (Self::Russian, false) => {
-                format!("Строки с {first} по {last} из найденных {found} (всего {all}), сначала с ошибками.")
+                format!("Строки с {first} по {last} из найденных {found} (всего {all}), сначала с неполадками.")
             }
         }
     }
@@ -222,20 +187,35 @@ impl Language {
         }
     }
 
-    /// What data mean that are too old to be shown, though nothing failed, and what to do about it.
-    pub const fn explain_old(self) -> Explanation {
-        match self {
-            Self::English => explanation(
+    /// What data mean that are too old to be shown, though nothing failed, and what to do about it; that depends on whether
+    /// the pool wants to be asked less.
+    pub const fn explain_old(self, asked_to_wait: bool) -> Explanation {
+        match (self, asked_to_wait) {
+            (Self::English, false) => explanation(
                 "Data too old",
                 "The last good answer is older than `stale_after`, and no poll failed since then: it is not shown any more.",
-                "Polling does not keep up: see the request budget below. Raise `api.requests_per_second`, or lengthen the \
-                 intervals and `stale_after`.",
+                "Polling does not keep up: see the request budget below. If its requests are used up, raise \
+                 `api.requests_per_second`, or lengthen the intervals and `stale_after`; if its places are taken, raise \
+                 `api.concurrency`.",
             ),
-            Self::Russian => explanation(
+            (Self::English, true) => explanation(
+                "Data too old",
+                "The last good answer is older than `stale_after`, and no poll failed since then: it is not shown any more.",
+                "The pool wants to be asked less, and so it is: wait. If that happens often, lower \
+                 `api.requests_per_second` or lengthen the intervals.",
+            ),
+            (Self::Russian, false) => explanation(
                 "Данные устарели",
-                "Последний успешный ответ старше `stale_after`, и с тех пор ошибок не было: он больше не показывается.",
-                "Опрос не успевает: смотрите бюджет запросов ниже. Увеличьте `api.requests_per_second` или интервалы и \
-                 `stale_after`.",
+                "Последний успешный ответ старше `stale_after`, ошибок с тех пор не было: он больше не показывается.",
+                "Опрос не успевает: смотрите бюджет запросов ниже. Если исчерпаны запросы, увеличьте \
+                 `api.requests_per_second` или интервалы и `stale_after`; если заняты все места, увеличьте \
+                 `api.concurrency`.",
+            ),
+            (Self::Russian, true) => explanation(
+                "Данные устарели",
+                "Последний успешный ответ старше `stale_after`, ошибок с тех пор не было: он больше не показывается.",
+                "Пул просит обращаться к нему реже, так и делается: подождите. Если это повторяется, уменьшите \
+                 `api.requests_per_second` или увеличьте интервалы.",
             ),
         }
     }
@@ -244,7 +224,7 @@ impl Language {
     pub fn used(self, made: u64, allowed: f64, in_flight: usize, concurrency: usize) -> String {
         match self {
             Self::English => format!(
-                "{made} requests began in the last minute, of {allowed:.0} that the budget allows; {in_flight} of {concurrency} places in flight are taken."
+                "Requests begun in the last minute: {made} of {allowed:.0} that the budget allows; in flight: {in_flight} of {concurrency}."
             ),
             Self::Russian => format!(
                 "Запросов за последнюю минуту: {made} из {allowed:.0}, которые позволяет бюджет; одновременно выполняется {in_flight} из {concurrency}."
@@ -268,7 +248,7 @@ impl Language {
             Self::English => {
                 format!("The pool said that it is asked too much: {per_second} requests a second for now.")
             }
-            Self::Russian => format!("Пул ответил, что запросов слишком много: пока {per_second} запроса в секунду."),
+            Self::Russian => format!("Пул ответил, что запросов слишком много: пока запросов в секунду: {per_second}."),
         }
     }
 
@@ -326,6 +306,74 @@ impl Language {
     }
 }
 
+/// So many, and the word in its number.
+fn plural(count: usize, one: &str) -> String {
+    if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") }
+}
+
+fn endpoints(count: usize) -> String {
+    plural(count, "endpoint")
+}
+
+fn english_headline(state: &State<'_>) -> String {
+    let verb = |count| if count == 1 { "fails" } else { "fail" };
+    let fail = |count| format!("{} {}", endpoints(count), verb(count));
+    let pool = |with_pool| if with_pool { "; so do the pool's statistics" } else { "" };
+    match *state {
+        State::Well => "All is well: the pool answers everything that is asked".to_owned(),
+        State::NoAccounts => "No account is configured: only the pool's statistics are polled".to_owned(),
+        State::OtherShards { accounts } => Language::English.other_shards(accounts),
+        State::Noted { notes: 1 } => "The pool answers everything that is asked; there is a note below".to_owned(),
+        State::Noted { notes } => {
+            format!("The pool answers everything that is asked; there are {notes} notes below")
+        }
+        State::Waiting { waiting, all } => format!("Not asked yet: {waiting} of {all} endpoints"),
+        State::Old { old, all } => format!("Data too old to be shown: {old} of {all} endpoints"),
+        State::Silent { all } => format!("The pool does not answer: {}", fail(all)),
+        State::Refused { all } => format!("The pool refuses every request: {}", fail(all)),
+        State::Nothing { all } => format!("Nothing succeeds: {}", fail(all)),
+        State::KeyRefused { account } => format!("The pool refuses the key of {account}"),
+        State::KeysRefused { accounts } => format!("The pool refuses the keys of {accounts} accounts"),
+        State::OneAccount { account, failing, all, with_pool } => {
+            format!("{account}: {failing} of its {all} endpoints {}{}", verb(failing), pool(with_pool))
+        }
+        State::Accounts { failing, all, with_pool } => {
+            format!("{failing} of {all} accounts have endpoints that fail{}", pool(with_pool))
+        }
+        State::OnlyPool { is_all: true } => "The pool's statistics fail; every account is well".to_owned(),
+        State::OnlyPool { is_all: false } => "The pool's statistics fail".to_owned(),
+    }
+}
+
+fn russian_headline(state: &State<'_>) -> String {
+    let fail = |failing, all| format!("неудачных опросов {failing} из {all}");
+    let pool =
+        |with_pool| if with_pool { "; статистика пула тоже не получена" } else { "" };
+    match *state {
+        State::Well => "Всё в порядке: пул отвечает на все запросы".to_owned(),
+        State::NoAccounts => "Аккаунты не настроены: опрашивается только статистика пула".to_owned(),
+        State::OtherShards { accounts } => Language::Russian.other_shards(accounts),
+        State::Noted { notes } => format!("Пул отвечает на все запросы; замечаний ниже: {notes}"),
+        State::Waiting { waiting, all } => format!("Ещё не опрошено: {waiting} из {all}"),
+        State::Old { old, all } => format!("Данные устарели и не показываются (опросов: {old} из {all})"),
+        State::Silent { all } => format!("Пул не отвечает: {}", fail(all, all)),
+        State::Refused { all } => format!("Пул отклоняет все запросы: {}", fail(all, all)),
+        State::Nothing { all } => format!("Ни один опрос не удался (всего {all})"),
+        State::KeyRefused { account } => format!("Пул не принимает ключ аккаунта {account}"),
+        State::KeysRefused { accounts } => format!("Пул не принимает ключи. Аккаунтов: {accounts}"),
+        State::OneAccount { account, failing, all, with_pool } => {
+            format!("{account}: {}{}", fail(failing, all), pool(with_pool))
+        }
+        State::Accounts { failing, all, with_pool } => {
+            format!("Ошибки у аккаунтов: {failing} из {all}{}", pool(with_pool))
+        }
+        State::OnlyPool { is_all: true } => {
+            "Не удаётся получить статистику пула; по аккаунтам всё в порядке".to_owned()
+        }
+        State::OnlyPool { is_all: false } => "Не удаётся получить статистику пула".to_owned(),
+    }
+}
+
 /// How everything is, in short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State<'a> {
@@ -333,8 +381,13 @@ pub enum State<'a> {
     Well,
     /// The same, but there is no account.
     NoAccounts,
-    /// Some were not asked yet, none fails.
-    Starting {
+    /// Accounts are configured, but not for this process.
+    OtherShards {
+        /// How many.
+        accounts: usize,
+    },
+    /// Some were not asked yet, none fails or is too old.
+    Waiting {
         /// How many.
         waiting: usize,
         /// Of how many.
@@ -397,8 +450,11 @@ pub enum State<'a> {
         /// Whether `main_stat` fails, too.
         with_pool: bool,
     },
-    /// `main_stat` fails, and nothing else.
-    OnlyPool,
+    /// `main_stat` fails, and no other endpoint.
+    OnlyPool {
+        /// Whether nothing else is wrong.
+        is_all: bool,
+    },
 }
 
 /// A reason in words. What stands between backticks is code.
@@ -507,7 +563,7 @@ const fn russian(reason: Reason) -> Explanation {
         ),
         Reason::Tls => explanation(
             "Нет доверенного соединения",
-            "Сертификат недоверенный, выдан на другое имя или истёк, либо TLS нет вовсе.",
+            "Сертификат недоверенный, выдан на другое имя или просрочен, либо TLS нет вовсе.",
             "Проверьте часы и корневые сертификаты этой машины. Если всё верно, между вами и пулом кто-то есть: не обходите \
              проверку, иначе ключ достанется ему.",
         ),
@@ -519,20 +575,18 @@ const fn russian(reason: Reason) -> Explanation {
         Reason::RateLimited => explanation(
             "Слишком частые запросы",
             "Пул ответил 429.",
-            "Уменьшите `api.requests_per_second` или увеличьте интервалы. Не спрашивает ли пул с этого адреса кто-то ещё?",
+            "Уменьшите `api.requests_per_second` или увеличьте интервалы. Не обращается ли к пулу с этого адреса кто-то ещё?",
         ),
         Reason::Http4xx => explanation(
             "Пул не понял запрос",
             "Другой статус от 400 до 499.",
             "Возможно, изменился путь: проверьте `api.base_url`.",
         ),
-        Reason::Http5xx => {
-            explanation("Неполадки у пула", "Статус 500 или больше.", "Неполадки на стороне пула. Подождите.")
-        }
+        Reason::Http5xx => explanation("Неполадки на стороне пула", "Статус 500 или больше.", "Остаётся ждать."),
         Reason::Redirect => explanation(
             "Перенаправление",
             "Статус от 300 до 399. Перенаправления не выполняются: вместе с ними ушёл бы и ключ.",
-            "Адрес назван в сообщении. Если API переехал туда, измените `api.base_url`.",
+            "Адрес указан в сообщении. Если API переехал туда, измените `api.base_url`.",
         ),
         Reason::NotJson => explanation(
             "Не JSON",
@@ -542,7 +596,7 @@ const fn russian(reason: Reason) -> Explanation {
         Reason::Decode => explanation(
             "Неожиданный ответ",
             "Ответ начинается как JSON, но испорчен, оборван или устроен иначе.",
-            "Место названо в сообщении. Если это надолго, изменился API: обновите экспортёр или сообщите нам.",
+            "Место указано в сообщении. Если это надолго, изменился API: обновите экспортёр или сообщите нам.",
         ),
         Reason::BodyTooLarge => explanation(
             "Слишком большой ответ",
@@ -555,7 +609,7 @@ const fn russian(reason: Reason) -> Explanation {
             "В сообщении слова самого пула, если в них нет ключа.",
         ),
         Reason::Incomplete => explanation(
-            "Список не полон",
+            "Список неполный",
             "Не пришла одна из страниц списка, или у списка нет конца.",
             "Причина по странице есть в сообщении и в `btcpool_exporter_api_request_failures_total`.",
         ),
@@ -722,11 +776,11 @@ const RUSSIAN: Words = Words {
     age: "возраст",
     not_asked_yet: "ещё не опрошен",
     not_asked: "не опрашивается",
-    too_old: "устарели, не показываются",
+    too_old: "данные устарели, не показываются",
     no_accounts: "Аккаунты не настроены.",
-    all_of_them: "Все с ошибками",
+    all_of_them: "Все с неполадками",
     filter: "Аккаунт, монета или метка",
-    only_trouble: "только с ошибками",
+    only_trouble: "только с неполадками",
     show: "Показать",
     pages: "Страницы",
     pool: "Пул",
