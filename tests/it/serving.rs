@@ -189,7 +189,7 @@ async fn the_page_shows_every_slot_and_escapes_what_is_hostile() {
     let accounts = format!("accounts: {{ \"<b>farm</b>\": {{ api_key: {KEY} }} }}");
     let running = Running::start_ready(harness::config(&pool.base_url(), &accounts)).await;
     let (_, page) = running.get("/").await;
-    assert!(page.contains("&#60;b&#62;farm&#60;/b&#62;: 1 of its 4 endpoints fail</h1>"), "{page}");
+    assert!(page.contains("&#60;b&#62;farm&#60;/b&#62;: 1 of its 4 endpoints fails</h1>"), "{page}");
     for hostile in ["<img", "<b>", KEY] {
         assert!(!page.contains(hostile), "{hostile} in {page}");
     }
