@@ -266,7 +266,7 @@ fn what_is_wrong_with_a_block_is_noticed() {
         ("", "A=1 curl -s x # y"),
         ("<!-- not run: because -->\n", "apt install x"),
         ("<!-- run by: tests/run -->\n", "cargo clippy --locked"),
-        ("<!-- run by: tests/run, as `fuzz/run 10` -->\n", "fuzz/run"),
+        ("<!-- run by: tests/run, as `fuzz/run 5` -->\n", "fuzz/run"),
         ("   <!-- run after: true -->\n<!-- run for a moment -->\n", "curl x"),
     ] {
         assert!(judged(comments, commands).is_ok(), "{comments}{commands}");
