@@ -100,11 +100,6 @@ impl Poll {
     pub fn failure(&self) -> Option<&Failure> {
         self.last.as_ref()?.error.as_ref()
     }
-
-    /// Whether the last good answer is too old to be shown.
-    pub fn is_stale(&self) -> bool {
-        self.age.is_some_and(|age| age >= self.stale_after)
-    }
 }
 
 impl TargetView {
@@ -159,8 +154,10 @@ pub struct Poll {
     pub last_success: Option<Timestamp>,
     /// How old that answer is, whatever was done to the wall's clock meanwhile.
     pub age: Option<Duration>,
-    /// How old it may become; from then on it is not shown.
+    /// How old it may become.
     pub stale_after: Duration,
+    /// Whether it is older, and so is not shown.
+    pub is_stale: bool,
     /// How the last poll ended.
     pub last: Option<Outcome>,
     /// How long ago the last failure was, also when polls succeed again.
@@ -274,6 +271,7 @@ impl Look {
             last_success: state.good.as_ref().map(|good| good.at),
             age: state.good.as_ref().map(|good| since(good.since)),
             stale_after,
+            is_stale: state.good.is_some() && fresh.is_none(),
             last: state.last,
             last_failure: state.last_failure.map(|(at, failure)| (since(at), failure)),
         });

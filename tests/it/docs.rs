@@ -15,7 +15,7 @@ use btcpool_exporter::{
     config::{Config, DEFAULTS, Overrides},
     demand::Demand,
     model::Reason,
-    server::page::words::{Explanation, Language},
+    server::page::{reasons::Explanation, words::Language},
     store::Store,
 };
 use clap::CommandFactory as _;

@@ -33,6 +33,7 @@ mod client;
 mod commands;
 mod config;
 mod connections;
+mod demand;
 mod demo;
 mod docs;
 mod exposition;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::words::State;
 use crate::{
     collector::{Poll, TargetView, View},
     model::Reason,
@@ -45,7 +44,7 @@ impl<'a> Slot<'a> {
 }
 
 fn trouble(poll: &Poll) -> Option<Trouble<'_>> {
-    poll.failure().map(Trouble::Fails).or_else(|| poll.is_stale().then_some(Trouble::Old))
+    poll.failure().map(Trouble::Fails).or_else(|| poll.is_stale.then_some(Trouble::Old))
 }
 
 /// Every slot, those of one target together.
@@ -60,9 +59,92 @@ pub fn has_trouble(target: &TargetView) -> bool {
     target.polls.iter().any(|poll| trouble(poll).is_some())
 }
 
+/// How everything is, in short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State<'a> {
+    /// Every endpoint answers.
+    Well,
+    /// The same, but there is no account.
+    NoAccounts,
+    /// Accounts are configured, but not for this process.
+    OtherShards {
+        /// How many.
+        accounts: usize,
+    },
+    /// Some were not asked yet, none fails or is too old.
+    Waiting {
+        /// How many.
+        waiting: usize,
+        /// Of how many.
+        all: usize,
+    },
+    /// Everything answers, but there is something to be said.
+    Noted {
+        /// How many notes.
+        notes: usize,
+    },
+    /// None fails, but some were asked too long ago.
+    Old {
+        /// How many.
+        old: usize,
+        /// Of how many.
+        all: usize,
+    },
+    /// Nothing is answered.
+    Silent {
+        /// How many endpoints.
+        all: usize,
+    },
+    /// Everything is answered with a refusal.
+    Refused {
+        /// How many endpoints.
+        all: usize,
+    },
+    /// Everything fails, for this reason and that.
+    Nothing {
+        /// How many endpoints.
+        all: usize,
+    },
+    /// One account's key is refused, and nothing else is wrong.
+    KeyRefused {
+        /// Whose.
+        account: &'a str,
+    },
+    /// Several accounts' keys are refused, and nothing else is wrong.
+    KeysRefused {
+        /// How many accounts'.
+        accounts: usize,
+    },
+    /// One account has trouble.
+    OneAccount {
+        /// Which.
+        account: &'a str,
+        /// How many of its endpoints.
+        failing: usize,
+        /// Of how many.
+        all: usize,
+        /// Whether `main_stat` fails, too.
+        with_pool: bool,
+    },
+    /// Several accounts have trouble.
+    Accounts {
+        /// How many.
+        failing: usize,
+        /// Of how many.
+        all: usize,
+        /// Whether `main_stat` fails, too.
+        with_pool: bool,
+    },
+    /// `main_stat` fails, and no other endpoint.
+    OnlyPool {
+        /// Whether nothing else is wrong.
+        is_all: bool,
+    },
+}
+
 /// How everything is.
 #[derive(Clone, Copy, Debug)]
-pub struct Summary<'a> {
+pub struct Situation<'a> {
     /// In short.
     pub state: State<'a>,
     /// How many slots are too old where others fail, of which the state says nothing.
@@ -72,12 +154,12 @@ pub struct Summary<'a> {
 }
 
 /// How everything is; so many accounts are configured for all shards together, and there are so many notes.
-pub fn of<'a>(view: &'a View, slots: &[Slot<'a>], configured: usize, notes: usize) -> Summary<'a> {
+pub fn of<'a>(view: &'a View, slots: &[Slot<'a>], configured: usize, notes: usize) -> Situation<'a> {
     let all = slots.len();
     let reasons: Vec<_> = slots.iter().filter_map(|slot| Some(slot.poll.failure()?.reason)).collect();
     let old = slots.iter().filter(|slot| matches!(slot.trouble(), Some(Trouble::Old))).count();
     let waiting = slots.iter().filter(|slot| slot.poll.last.is_none()).count();
-    let alone = |state| Summary { state, old: 0, waiting: 0 };
+    let alone = |state| Situation { state, old: 0, waiting: 0 };
     match reasons.len() {
         0 if old > 0 => alone(State::Old { old, all }),
         0 if waiting > 0 => alone(State::Waiting { waiting, all }),
@@ -93,7 +175,7 @@ pub fn of<'a>(view: &'a View, slots: &[Slot<'a>], configured: usize, notes: usiz
         _ => {
             let state = some_fail(view, slots, old == 0 && waiting == 0);
             let waiting = if matches!(state, State::OnlyPool { .. }) { waiting } else { 0 };
-            Summary { state, old, waiting }
+            Situation { state, old, waiting }
         }
     }
 }
