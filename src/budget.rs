@@ -14,9 +14,6 @@ use tokio::{
     time::Instant,
 };
 
-/// The longest Retry-After that is obeyed.
-pub const MAX_PAUSE: Duration = Duration::from_secs(300);
-
 /// The longest time from one request to the next: a year.
 const LONGEST_SPACING: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -193,10 +190,10 @@ impl Budget {
         format!("{rate:.2e}").parse().unwrap_or(rate)
     }
 
-    /// Starts no request for that long, but not for longer than [`MAX_PAUSE`].
+    /// Starts no request for that long.
     pub fn pause(&self, pause: Duration) {
         let mut pace = self.pace();
-        pace.paused_until = pace.paused_until.max(Instant::now() + pause.min(MAX_PAUSE));
+        pace.paused_until = pace.paused_until.max(Instant::now() + pause);
         // Whoever was in a hurry before is not greeted with a burst; and who waits already keeps the turn that it has.
         let even = pace.paused_until + burst(self.spacing(pace.halvings));
         pace.next = pace.next.max(even);
@@ -287,9 +284,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_pause_holds_everybody_and_is_bounded() {
+    async fn a_pause_holds_everybody() {
         let budget = Budget::new(10, 1000.0);
-        budget.pause(Duration::from_secs(86_400));
+        budget.pause(Duration::from_secs(300));
         budget.pause(Duration::from_secs(1));
         assert_eq!(starts(&budget, 1).await, [300_000]);
         assert_eq!(budget.pause_left(), None);

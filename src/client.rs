@@ -418,7 +418,7 @@ impl PoolClient {
                     self.budget.slow_down();
                 }
                 if let Some(pause) = error.retry_after() {
-                    self.budget.pause(pause);
+                    self.budget.pause(pause.min(self.api.retry_after_max));
                 }
             }
         }

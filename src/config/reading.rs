@@ -31,6 +31,9 @@ use crate::model::{AccountName, Currency};
 /// The longest interval or staleness: beyond any use, and well within what the system's clock can add up.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
+/// The longest `api.retry_after_max`.
+const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// The layers of a configuration, from the defaults to the command line.
 pub fn layers(
     file: Option<&Path>,
@@ -364,6 +367,10 @@ impl<'a> Reader<'a> {
                 "a size from 1KiB to 1GiB, such as 8MiB",
                 |text| units::bytes(text).filter(|n| (1 << 10..=1 << 30).contains(n)),
             )?,
+            retry_after_max: match self.duration(&["api", "retry_after_max"], &raw.retry_after_max)? {
+                most if (Duration::from_secs(1)..=LONGEST_PAUSE).contains(&most) => most,
+                _ => return Err(self.error(&["api", "retry_after_max"], "must be from 1s to 24h")),
+            },
             reject_rate_unit: self.read(
                 &["api", "reject_rate_unit"],
                 &raw.reject_rate_unit,

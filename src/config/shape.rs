@@ -26,6 +26,7 @@ pub struct RawApi {
     pub requests_per_second: String,
     pub page_size: String,
     pub max_response_bytes: String,
+    pub retry_after_max: String,
     pub reject_rate_unit: String,
     pub day_utc_offset: String,
     pub allow_insecure_http: String,

@@ -53,7 +53,7 @@ pub enum Scope {
     Slot,
     /// One slot alone, but everybody waits for the pool: each endpoint is run in an exporter of its own.
     Pause,
-    /// The same, and the wait is five minutes.
+    /// The same, and the pool asks for a longer wait than `api.retry_after_max`.
     LongPause,
     /// The whole pool.
     Pool,

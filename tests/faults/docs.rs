@@ -29,7 +29,7 @@ pub fn table() -> String {
                 let request = if request.is_empty() { "–" } else { request };
                 let more = match entry.scope {
                     Scope::Pause => "everybody waits",
-                    Scope::LongPause => "everybody waits, five minutes at the most",
+                    Scope::LongPause => "everybody waits, for `api.retry_after_max` at most",
                     Scope::Slot | Scope::Pool => "",
                 };
                 ("0", format!("`{reason}`"), format!("`{request}`, `{code}`").replace("`–`", "–"), more.to_owned())

@@ -60,6 +60,7 @@ fn values(config: &Config) -> String {
         format!("requests_per_second {}", api.requests_per_second),
         format!("page_size {}", api.page_size),
         format!("max_response_bytes {}", api.max_response_bytes),
+        format!("retry_after_max {:?}", api.retry_after_max),
         format!("reject_rate_unit {:?}", api.reject_rate_unit),
         format!("day_utc_offset {} s", api.day_utc_offset.seconds()),
         format!("live {:?} {:?}", polling.live.interval, polling.live.stale_after),
@@ -94,6 +95,7 @@ concurrency 4
 requests_per_second 5
 page_size 100
 max_response_bytes 8388608
+retry_after_max 300s
 reject_rate_unit Ratio
 day_utc_offset 28800 s
 live 60s 300s
@@ -133,6 +135,7 @@ concurrency 3
 requests_per_second 2.5
 page_size 50
 max_response_bytes 4194304
+retry_after_max 90s
 reject_rate_unit Percent
 day_utc_offset -12600 s
 live 30s 150s
@@ -532,7 +535,7 @@ fn variables_with_one_underscore_are_not_read() {
 #[test]
 fn wrong_variables_are_named() {
     let api_keys = "base_url, timeout, concurrency, requests_per_second, page_size, max_response_bytes, \
-                    reject_rate_unit, day_utc_offset, allow_insecure_http";
+                    retry_after_max, reject_rate_unit, day_utc_offset, allow_insecure_http";
     let unknown =
         format!("BTCPOOL__API__TIMEUOT: api.timeuot: unknown key; did you mean timeout? Known here: {api_keys}");
     let rows: [(&[(&str, &str)], &str); 19] = [

@@ -482,6 +482,7 @@ fn every_setting_is_shown_with_its_value() {
         "api.base_url https://btcpool.kz/ru/api",
         "api.timeout 15s",
         "api.max_response_bytes 8388608",
+        "api.retry_after_max 5m",
         "api.reject_rate_unit ratio",
         "api.day_utc_offset +08:00",
         "polling.history.stale_after 2h",
