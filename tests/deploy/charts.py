@@ -197,6 +197,8 @@ REFUSED = [
     ({"log": {"level": "loud"}}, "at '/log/level': value must be one of 'debug', 'info', 'warn', 'error'"),
     ({"scrape": {"job": "pool"}}, "at '/scrape/job': 'pool' does not match pattern '^btcpool'"),
     ({"dashboards": {"language": "kk"}}, "at '/dashboards/language': value must be one of 'en', 'ru', 'both'"),
+    ({"networkPolicy": {"dnsPorts": [0]}}, "at '/networkPolicy/dnsPorts/0': minimum: got 0, want 1"),
+    ({"vmPodScrape": {"maxScrapeSize": "64 MB"}}, "at '/vmPodScrape/maxScrapeSize': '64 MB' does not match pattern"),
     ({"web": {"probes": "none"}}, "at '/web/probes': value must be one of 'exec', 'https', 'http'"),
     ({"config": {"web": {"max_requests": 1}}}, "at '/config': additional properties 'web' not allowed"),
     ({"config": {"api": {"timeuot": "1s"}}}, "at '/config/api': additional properties 'timeuot' not allowed"),
@@ -302,7 +304,7 @@ VM_POD_SCRAPE = {
     "selector": {"matchLabels": None, "matchExpressions": None},
     "podMetricsEndpoints": [
         {
-            **dict.fromkeys(["port", "path", "interval", "scrapeTimeout", "scheme", "honorLabels", "tlsConfig", "basicAuth"]),
+            **dict.fromkeys(["port", "path", "interval", "scrapeTimeout", "scheme", "honorLabels", "tlsConfig", "basicAuth", "max_scrape_size"]),
             "relabelConfigs": [RELABELING],
             "metricRelabelConfigs": [RELABELING],
         }
