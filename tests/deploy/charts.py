@@ -567,6 +567,48 @@ def golden(file, text):
         fail(f"{file} is not what is rendered now; UPDATE_GOLDEN=1 writes it:\n{difference(before, text, file)}")
 
 
+# --- vmalert ----------------------------------------------------------------------------------------------------------
+
+
+def check_vmalert():
+    """The rules as docs/alerts.md has them for vmalert, with the command that it shows for old versions."""
+    section = pathlib.Path("docs/alerts.md").read_text().partition("### vmalert\n")[2].partition("\n## ")[0]
+    [newest] = re.findall(r"^vmalert 1\.(\d+) or newer", section, re.MULTILINE)
+    [command] = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+    directory = work / "vmalert"
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir()
+    (directory / "deploy").symlink_to(pathlib.Path("deploy").resolve())
+    must("sh", "-euc", command, cwd=directory)
+    [without] = directory.glob("*.yml")
+    for file in RULES.glob("*.yml"):
+        if file.name != "alerts.yml":
+            shutil.copy(file, directory)
+
+    # The command may take away that field, and nothing else.
+    def fields(file):
+        return [rule for group in yaml.safe_load(file.read_text())["groups"] for rule in group["rules"]]
+
+    expected = [{key: value for key, value in rule.items() if key != "keep_firing_for"} for rule in fields(RULES / "alerts.yml")]
+    if fields(without) != expected:
+        fail(f"{command.strip()}: more or less than keep_firing_for is gone")
+
+    def taken(rules):
+        return run("vmalert", "-dryRun", f"-rule={rules}/*.yml")
+
+    stripped = taken(directory)
+    if stripped.returncode != 0:
+        fail(f"vmalert refuses the rules without keep_firing_for: {stripped.stderr}")
+    version = must("dpkg-query", "--show", "--showformat=${Version}", "victoria-metrics")
+    whole = taken(RULES)
+    if int(version.split(".")[1]) >= int(newest):
+        if whole.returncode != 0:
+            fail(f"vmalert {version} refuses the rules: {whole.stderr}")
+    elif "unknown fields in rule: keep_firing_for" not in whole.stderr:
+        fail(f"vmalert {version} does not say what docs/alerts.md says: {whole.stderr}")
+    print(f"vmalert {version}: {len(expected)} rules")
+
+
 # --- configuration ----------------------------------------------------------------------------------------------------
 
 
@@ -816,6 +858,7 @@ work.mkdir(parents=True, exist_ok=True)
     "valid": check_valid,
     "pods": check_pods,
     "files": check_files,
+    "vmalert": check_vmalert,
     "configuration": check_configuration,
     "probes": check_probes,
     "documents": check_documents,
