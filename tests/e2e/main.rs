@@ -16,7 +16,9 @@
 //! | `documents` | every block of commands in the documents works as it stands there, or says why it is not run |
 //! | `browser` | a real browser shows the status page, whatever the state, to whomever; axe-core finds nothing against it |
 //!
-//! `programs` starts the programs; `webdriver` drives the browser; `past` makes days that a Prometheus did not have to wait for; `pool` reads the simulated pool's API without the code under test.
+//! `programs` starts the programs; `webdriver` drives the browser; `past` makes days that a Prometheus did not have to
+//! wait for; `pool` reads the simulated pool's API without the code under test, and `parser` expositions; `noon` sets
+//! the pool's clock; `web_files` makes certificates.
 //!
 //! The demo runs at speed 0: the simulated time stands still, so that figures can be compared exactly. `tests/run`
 //! installs the programs and builds the release first.

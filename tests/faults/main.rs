@@ -8,8 +8,8 @@
 //! | `outage` | the return of a pool that was away, with 200 accounts |
 //! | `docs` | the table in `docs/failures.md` |
 //!
-//! `pool` is the pool that misbehaves, `certificates` are what it shows, `program` is the exporter as a process, and
-//! `parser` reads expositions, strictly and without the code under test.
+//! `pool` is the pool that misbehaves, `certificates` are what it shows, `noon` sets its clock, `program` is the
+//! exporter as a process, and `parser` reads expositions, strictly and without the code under test.
 
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 #![expect(clippy::print_stderr, clippy::print_stdout, reason = "the table and the figures are to be read")]

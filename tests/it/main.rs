@@ -11,8 +11,11 @@
 //! | `commands` | the program itself: commands, flags, exit codes, signals |
 //! | `notify` | what a service manager is told: start, reloads, end, signs of life |
 //! | `polling` | cadences, honesty under failure, accounts that do not touch each other |
+//! | `demand` | the requests that polling needs, and what is said when the budget is too small |
 //! | `reload` | taking up another configuration while running |
 //! | `serving` | HTTP: negotiation, narrowing, discovery, health, limits |
+//! | `connections` | connections that are silent, slow, many, or do not read |
+//! | `page` | the status page: whole, in both languages, in each state |
 //! | `secure` | the web configuration at work: TLS, clients' certificates, users, the rate limit, headers |
 //! | `web_config` | the web configuration: what each file comes to, and every broken rule |
 //! | `backfill` | the past as OpenMetrics: the same as was shown then, to the letter, and how the command ends |

@@ -9,6 +9,8 @@
 //! | `watch` | reads expositions, and holds each to the one before it |
 //! | `ledger` | what the pool saw |
 //!
+//! `pool` is a pool with the faults of `catalogue`; `parser` reads expositions without the code under test.
+//!
 //! A run is made of rounds. In each a storm goes through every fault of the catalogue, and then the pool is well and
 //! its workers stay as they are until the exporter shows exactly them. At the end nothing may have grown.
 //!
