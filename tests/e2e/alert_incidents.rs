@@ -33,11 +33,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt as _;
 
 use crate::{
-    noon::noon,
     past::{self, seconds},
-    pool::{Labels, number},
     programs::{Alertmanager, Exporter, Prometheus, key},
     scraping::prometheus,
+    support::{
+        noon::noon,
+        pool::reader::{Labels, number},
+    },
 };
 
 /// How much faster everything happens.

@@ -8,8 +8,8 @@ use serde_json::json;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
 use crate::{
-    pool,
     programs::{Demo, Exporter, Pool, http, key, until},
+    support::pool::reader,
     webdriver::{Browser, DESK, Look},
 };
 
@@ -72,7 +72,7 @@ async fn the_page_tells_of_a_refused_key_first_and_of_every_account() {
     let endpoints = browser.texts("#troubles td[data-label=Endpoints]").await;
     assert_eq!(endpoints, ["summary_data, profit_history, payment_history, workers"]);
     // One row for each currency of each account, those with trouble first.
-    let farm = pool::twin();
+    let farm = reader::twin();
     let accounts = farm.farm().accounts.iter();
     let holdings =
         accounts.flat_map(|account| account.holdings.iter().map(|holding| (&account.name, holding.currency)));

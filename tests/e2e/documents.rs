@@ -27,8 +27,8 @@ use std::{
 use tempfile::TempDir;
 
 use crate::{
-    pool,
     programs::{Alertmanager, Demo, Ended, Exporter, exporter, run, run_long},
+    support::pool::reader,
 };
 
 /// How long a block may take.
@@ -321,7 +321,7 @@ impl Desk {
         }
         fs::write(path(".curlrc"), "fail\nshow-error\n").unwrap();
 
-        let twin = pool::twin();
+        let twin = reader::twin();
         let accounts = twin.farm().accounts.iter().filter(|account| account.key_valid);
         let mut yaml = format!("api: {{ base_url: \"{}\", requests_per_second: 100 }}\naccounts:\n", demo.pool_url);
         for (name, account) in ["farm_a", "farm_b"].into_iter().zip(accounts) {

@@ -12,8 +12,8 @@ use reqwest::header::ACCEPT;
 use tempfile::TempDir;
 
 use crate::{
-    parser::{self, Format},
     programs::{Clients, Exporter, PATIENCE, Pool, exporter_command, http, http_builder, key, run, until},
+    support::parser::{self, Format},
 };
 
 const RELOADS: usize = 100;

@@ -11,10 +11,12 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
-    parser::{self, Format},
-    pool::{Series, labels, text},
     programs::{Exporter, Pool, Prometheus, http, key},
     scraping::{prometheus, prometheus_3, query, series},
+    support::{
+        parser::{self, Format},
+        pool::reader::{Series, labels, text},
+    },
 };
 
 /// Some names that are hard to hash in the same way.

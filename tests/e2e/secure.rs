@@ -34,10 +34,12 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{
-    parser::{self, Format},
-    pool::{Series, labels, text},
     programs::{Clients, Ended, Exporter, PATIENCE, Pool, Prometheus, exporter_command, http_builder, key, run, until},
     scraping::{prometheus, prometheus_3, query, series},
+    support::{
+        parser::{self, Format},
+        pool::reader::{Series, labels, text},
+    },
 };
 
 /// The pool's one account.

@@ -10,7 +10,7 @@ use std::{
 
 use btcpool_exporter::server::Web;
 
-use crate::{programs::run, web_files};
+use crate::{programs::run, support::web_files};
 
 /// Keys that the promtool of Prometheus 2 does not know yet.
 const NEW_KEYS: [&str; 5] = ["cert:", "key:", "client_ca:", "client_allowed_sans:", "rate_limit:"];

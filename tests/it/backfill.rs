@@ -588,10 +588,10 @@ fn a_signal_ends_it_and_leaves_nothing() {
         assert_eq!(desk.files(), ["config.yml"]);
         backfill.signal(signal);
         let (code, took) = backfill.end();
-        assert_eq!(code, Some(1), "{}", backfill.log);
+        assert_eq!(code, Some(1), "{}", backfill.log());
         assert!(took < Duration::from_secs(10), "{took:?}");
         let said = format!("btcpool-exporter: stopped by SIG{signal} before the end\n");
-        assert!(backfill.log.ends_with(&said), "{}", backfill.log);
+        assert!(backfill.log().ends_with(&said), "{}", backfill.log());
         assert_eq!(desk.files(), ["config.yml"]);
     }
 }

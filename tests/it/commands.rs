@@ -619,9 +619,9 @@ async fn trouble_is_logged_when_it_begins_and_a_refused_key_each_time() {
     assert_eq!(exporter.end().0, Some(0));
     let failed = |endpoint: &str| {
         let line = format!("message=\"the poll failed\" account=farm currency=BTC endpoint={endpoint} ");
-        exporter.log.matches(&line).count()
+        exporter.log().matches(&line).count()
     };
-    assert!(failed("summary_data") == 1 && failed("workers") >= 2, "{}", exporter.log);
+    assert!(failed("summary_data") == 1 && failed("workers") >= 2, "{}", exporter.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -677,11 +677,11 @@ fn a_signal_stops_it_in_the_middle_of_a_stalled_request() {
         let _stalled = stall(&listener);
         exporter.signal(signal);
         let (code, took) = exporter.end();
-        assert_eq!(code, Some(0), "{signal}: {}", exporter.log);
+        assert_eq!(code, Some(0), "{signal}: {}", exporter.log());
         assert!(took < STOP_LIMIT, "{signal}: {took:?}");
-        assert!(last_line(&exporter.log).ends_with("level=info message=stopped"), "{}", exporter.log);
+        assert!(last_line(&exporter.log()).ends_with("level=info message=stopped"), "{}", exporter.log());
         let stopping = format!("message=\"stopping; a second signal stops at once\" signal=SIG{signal}");
-        assert!(exporter.log.contains(&stopping), "{}", exporter.log);
+        assert!(exporter.log().contains(&stopping), "{}", exporter.log());
     }
 }
 
@@ -693,7 +693,7 @@ async fn a_signal_stops_it_between_requests() {
     exporter.until_log("everything was polled once");
     exporter.signal("TERM");
     let (code, took) = exporter.end();
-    assert_eq!(code, Some(0), "{}", exporter.log);
+    assert_eq!(code, Some(0), "{}", exporter.log());
     assert!(took < STOP_LIMIT, "{took:?}");
 }
 
@@ -723,7 +723,7 @@ fn a_signal_stops_it_in_the_middle_of_a_stalled_scrape() {
     let _client = half_a_request(&exporter.address());
     exporter.signal("TERM");
     let (code, took) = exporter.end();
-    assert_eq!(code, Some(0), "{}", exporter.log);
+    assert_eq!(code, Some(0), "{}", exporter.log());
     assert!(took < STOP_LIMIT, "{took:?}");
 }
 
@@ -764,8 +764,8 @@ async fn sighup_takes_up_the_configuration_and_the_key_files_anew() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     exporter.signal("TERM");
-    assert_eq!(exporter.end().0, Some(0), "{}", exporter.log);
-    assert!(!exporter.log.contains(KEY) && !exporter.log.contains(NEW_KEY));
+    assert_eq!(exporter.end().0, Some(0), "{}", exporter.log());
+    assert!(!exporter.log().contains(KEY) && !exporter.log().contains(NEW_KEY));
 }
 
 #[test]
@@ -773,7 +773,7 @@ fn it_leaves_no_core_dump() {
     let (_pool, base_url) = silent();
     let mut exporter = Program::start(serve(&base_url, &[]));
     exporter.address();
-    let limits = procfs::process::Process::new(exporter.child.id().cast_signed()).unwrap().limits().unwrap();
+    let limits = procfs::process::Process::new(exporter.id().cast_signed()).unwrap().limits().unwrap();
     let procfs::process::LimitValue::Value(bytes) = limits.max_core_file_size.soft_limit else {
         panic!("{limits:?}");
     };
@@ -791,8 +791,8 @@ fn a_second_signal_stops_it_at_once() {
         exporter.until_log("stopping; a second signal stops at once");
         exporter.signal(second);
         let (code, _) = exporter.end();
-        assert_eq!(code, Some(1), "{}", exporter.log);
-        assert!(!exporter.log.contains("message=stopped"), "{}", exporter.log);
+        assert_eq!(code, Some(1), "{}", exporter.log());
+        assert!(!exporter.log().contains("message=stopped"), "{}", exporter.log());
     }
 }
 
@@ -840,9 +840,9 @@ async fn a_log_in_json_is_json() {
     let mut exporter = Program::start(serve(&pool.base_url(), &["--log.format", "json", "--log.level=debug"]));
     exporter.until_log("everything was polled once");
     exporter.signal("TERM");
-    assert_eq!(exporter.end().0, Some(0), "{}", exporter.log);
+    assert_eq!(exporter.end().0, Some(0), "{}", exporter.log());
     let mut messages = Vec::new();
-    for line in exporter.log.lines() {
+    for line in exporter.log().lines() {
         let line: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         assert!(line["timestamp"].as_str().is_some_and(|time| time.ends_with('Z')), "{line}");
         messages.push(format!("{} {}", line["level"].as_str().unwrap(), line["message"].as_str().unwrap()));
@@ -851,7 +851,7 @@ async fn a_log_in_json_is_json() {
         }
     }
     for message in ["INFO starting", "INFO listening", "WARN the poll failed", "INFO stopped"] {
-        assert!(messages.iter().any(|said| said == message), "{message}\n{}", exporter.log);
+        assert!(messages.iter().any(|said| said == message), "{message}\n{}", exporter.log());
     }
 }
 
@@ -913,7 +913,7 @@ fn health_finds_a_running_exporter() {
 
     exporter.signal("INT");
     let (code, took) = exporter.end();
-    assert_eq!(code, Some(0), "{}", exporter.log);
+    assert_eq!(code, Some(0), "{}", exporter.log());
     assert!(took < STOP_LIMIT, "{took:?}");
 }
 
@@ -952,7 +952,7 @@ fn a_signal_ends_once_and_nothing_passes_for_a_result() {
     let _stalled = stall(&listener);
     once.signal("TERM");
     assert_eq!(once.end().0, Some(1));
-    assert_eq!(last_line(&once.log), "btcpool-exporter: stopped by SIGTERM before the end");
+    assert_eq!(last_line(&once.log()), "btcpool-exporter: stopped by SIGTERM before the end");
 }
 
 /// A pool on this machine needs no TLS, and a small container may have no certificates.

@@ -1,7 +1,7 @@
 //! The documentation's tables and examples against the code, and its links. Its commands are run by the end-to-end
 //! tests.
 //!
-//! `UPDATE_DOCS=1 cargo test --test it docs` writes their generated parts anew.
+//! `UPDATE=1 cargo test --test it docs` writes their generated parts anew.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,31 +21,11 @@ use btcpool_exporter::{
 use clap::CommandFactory as _;
 use url::Url;
 
-use crate::rules;
+use crate::{rules, support::golden};
 
 fn read(file: &str) -> String {
     let path = format!("{}/{file}", env!("CARGO_MANIFEST_DIR"));
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
-
-/// The part of a text from a mark to `until`; to the end if that is empty.
-fn part<'a>(text: &'a str, mark: &str, until: &str) -> &'a str {
-    let rest = text.split_once(mark).unwrap_or_else(|| panic!("{mark} is not there")).1;
-    let end = if until.is_empty() { rest.len() } else { rest.find(until).unwrap_or_else(|| panic!("no {until:?}")) };
-    rest[..end].trim_matches('\n')
-}
-
-/// Compares a generated part of a document with what it should be, or writes it.
-fn generated(document: &str, mark: &str, until: &str, expected: &str) {
-    let text = read(document);
-    let found = part(&text, mark, until);
-    let expected = expected.trim_matches('\n');
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        let updated = text.replace(found, expected);
-        fs::write(format!("{}/{document}", env!("CARGO_MANIFEST_DIR")), updated).unwrap();
-    } else {
-        assert_eq!(found, expected, "{document} is behind; UPDATE_DOCS=1 writes it");
-    }
 }
 
 fn metrics_table() -> String {
@@ -73,9 +53,9 @@ fn reasons_table() -> String {
 
 #[test]
 fn the_generated_parts_of_documents_are_up_to_date() {
-    generated("docs/metrics.md", "<!-- metrics -->", "", &metrics_table());
-    generated("docs/failures.md", "<!-- reasons -->", "\n## ", &reasons_table());
-    generated("docs/configuration.md", "<!-- defaults -->\n\n```yaml\n", "```", DEFAULTS);
+    golden::check_part("docs/metrics.md", "<!-- metrics -->", "", &metrics_table());
+    golden::check_part("docs/failures.md", "<!-- reasons -->", "\n## ", &reasons_table());
+    golden::check_part("docs/configuration.md", "<!-- defaults -->\n\n```yaml\n", "```", DEFAULTS);
 }
 
 /// One way only: names may be added freely, so a metric of which nothing is promised yet is no mistake.
@@ -103,7 +83,7 @@ fn the_readme_s_configuration_is_valid() {
     let key = directory.path().join("key");
     fs::write(&key, "0a1b2c-3d4e5f\n").unwrap();
     let readme = read("README.md");
-    let yaml = part(&readme, "<!-- example: configuration -->\n```yaml", "```")
+    let yaml = golden::part(&readme, "<!-- example: configuration -->\n```yaml", "```")
         .replace("/run/secrets/farm_a", key.to_str().unwrap());
     let config = Config::from_yaml("README.md", &yaml, &Overrides::default()).unwrap();
     let targets: Vec<_> = config.targets().map(|(target, _)| target.to_string()).collect();
@@ -113,7 +93,7 @@ fn the_readme_s_configuration_is_valid() {
 #[test]
 fn the_readme_s_error_is_what_one_gets() {
     let readme = read("README.md");
-    let shown = part(&readme, "btcpool-exporter: btcpool.yml:", "\n");
+    let shown = golden::part(&readme, "btcpool-exporter: btcpool.yml:", "\n");
     let yaml = "# my farms\naccounts:\n  farm_a:\n    api_keyfile: /run/secrets/farm_a\n";
     let error = Config::from_yaml("btcpool.yml", yaml, &Overrides::default()).unwrap_err();
     assert_eq!(error.to_string(), format!("btcpool.yml:{shown}"));
@@ -125,7 +105,7 @@ fn the_warning_in_the_documents_is_the_program_s() {
     let config = Config::from_yaml("test", &format!("accounts:\n{accounts}"), &Overrides::default()).unwrap();
     let warning = Demand::of(&config, &Store::new(&config)).complaint(&config).unwrap();
     let page = read("docs/troubleshooting.md");
-    let quoted = part(&page, "The warning, of `check` and in the log:\n\n```text\n", "\n```");
+    let quoted = golden::part(&page, "The warning, of `check` and in the log:\n\n```text\n", "\n```");
     assert_eq!(quoted, warning);
 }
 

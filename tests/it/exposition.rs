@@ -1,10 +1,10 @@
 //! The whole exposition, in both formats, against golden files.
 //!
-//! `UPDATE_GOLDEN=1 cargo test --test it exposition` writes them anew; read the difference before you commit it.
+//! `UPDATE=1 cargo test --test it exposition` writes them anew; read the difference before you commit it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -23,6 +23,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     harness,
     parser::{self, series},
+    support::golden,
 };
 
 /// 2024-03-05 01:00 at UTC+8: not yet the fifth in UTC.
@@ -192,18 +193,9 @@ impl Known {
     }
 }
 
+/// Compares a text with a golden file.
 pub fn golden(name: &str, found: &str) {
-    let file: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests/fixtures/golden", name].iter().collect();
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(&file, found).unwrap();
-    }
-    let expected = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    if let Some((number, (found, expected))) =
-        (1..).zip(found.lines().zip(expected.lines())).find(|(_, (found, expected))| found != expected)
-    {
-        panic!("{name}:{number}:\n  expected {expected}\n  found    {found}");
-    }
-    assert_eq!(found.lines().count(), expected.lines().count(), "{name} has another number of lines");
+    golden::check(Path::new("tests/fixtures/golden").join(name), found);
 }
 
 #[test]
@@ -224,7 +216,7 @@ fn the_openmetrics_format_is_as_it_was() {
 #[should_panic(expected = "must_fail.txt:3:")]
 fn a_golden_file_that_differs_fails() {
     // One digit of its third line is another.
-    assert!(std::env::var_os("UPDATE_GOLDEN").is_none(), "must_fail.txt:3: is not written anew");
+    assert!(!golden::updating(), "must_fail.txt:3: is not written anew");
     golden("must_fail.txt", &Known::fill().render(Format::Classic));
 }
 

@@ -1,7 +1,7 @@
 //! The manual page and the completions under deploy are what clap makes of the command line's definition; the package's
 //! other files fit the program.
 //!
-//! `UPDATE_DOCS=1 cargo test --test it manual` writes the manual page and the completions anew.
+//! `UPDATE=1 cargo test --test it manual` writes the manual page and the completions anew.
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
@@ -15,6 +15,8 @@ use clap_mangen::{
     Man,
     roff::{Roff, bold, roman},
 };
+
+use crate::support::golden;
 
 /// When the manual page was last changed, for its foot.
 const DATE: &str = "2026-11-23";
@@ -262,11 +264,7 @@ fn the_manual_and_the_completions_are_up_to_date() {
         ("deploy/completions/_btcpool-exporter", completions(Shell::Zsh)),
         ("deploy/completions/btcpool-exporter.fish", completions(Shell::Fish)),
     ] {
-        if std::env::var_os("UPDATE_DOCS").is_some() {
-            fs::write(path(file), expected).unwrap();
-        } else {
-            assert_eq!(read(file), expected, "{file} is behind; UPDATE_DOCS=1 writes it");
-        }
+        golden::check(file, &expected);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The status page: whole, in both languages, and what it says of each state in which an exporter can be.
 //!
-//! `UPDATE_GOLDEN=1 cargo test --test it page` writes the pages under `tests/fixtures/golden` anew. What a browser makes
+//! `UPDATE=1 cargo test --test it page` writes the pages under `tests/fixtures/golden` anew. What a browser makes
 //! of them, the end-to-end tests see.
 
 use std::time::{Duration, Instant};

@@ -350,7 +350,7 @@ async fn after_midnight_the_income_is_read_at_once() {
     let config = Config::from_yaml("test", &yaml, &Overrides::default()).unwrap();
     // Three seconds before midnight at UTC+8; the histories' interval is a quarter of an hour.
     let clock = Clock::simulated("2024-01-07T15:59:57Z".parse().unwrap(), 1.0);
-    let running = Running::start_at(config, clock).await;
+    let running = Running::builder(config).clock(clock).start().await;
     let polls = |endpoint: &str, count: u8| {
         format!("btcpool_exporter_polls_total{{account=\"farm\",currency=\"BTC\",endpoint=\"{endpoint}\"}} {count}\n")
     };

@@ -49,9 +49,7 @@ impl File {
 /// An exporter of it that has polled everything once.
 async fn running(file: &File) -> Running {
     let load = file.clone();
-    let running = Running::start_reloadable(file.load().unwrap(), move || load.load()).await;
-    running.until("/-/ready", |status, _| status == 200).await;
-    running
+    Running::builder(file.load().unwrap()).load(move || load.load()).start_ready().await
 }
 
 fn polls(account: &str, endpoint: &str) -> String {
@@ -292,9 +290,7 @@ async fn a_pause_outlasts_a_change_of_the_budget() {
 async fn watching(directory: &std::path::Path, watch: bool) -> Running {
     let (file, web) = (directory.join("config.yml"), directory.join("web.yml"));
     let load = move || Config::load(Some(&file), [], &Overrides::default());
-    let running = Running::start_watching(load().unwrap(), load, &web, watch).await;
-    running.until("/-/ready", |status, _| status == 200).await;
-    running
+    Running::builder(load().unwrap()).load(load).web_file(&web).watch(watch).start_ready().await
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 //! dashboards are the English ones in Russian. What the rules do is tested by promtool (`deploy/prometheus/tests`) and by
 //! the end-to-end tests.
 //!
-//! `UPDATE_DASHBOARDS=1 cargo test --test it rules` writes the Russian dashboards anew.
+//! `UPDATE=1 cargo test --test it rules` writes the Russian dashboards anew.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,6 +12,8 @@ use std::{
 
 use btcpool_exporter::collector::{CATALOGUE, Kind};
 use serde_json::{Map, Value};
+
+use crate::support::golden;
 
 /// What Prometheus itself has of each target, and of alerts.
 const OF_PROMETHEUS: [&str; 5] =
@@ -408,11 +410,11 @@ fn the_russian_dashboards_are_the_english_ones_in_russian() {
     for name in DASHBOARDS {
         let english = dashboard("en", name);
         let expected = russian.dashboard(&english);
-        if std::env::var_os("UPDATE_DASHBOARDS").is_some() {
+        if golden::updating() {
             let text = serde_json::to_string_pretty(&expected).unwrap() + "\n";
             fs::write(folder(&format!("grafana/dashboards/ru/{name}.json")), text).unwrap();
         }
-        assert!(dashboard("ru", name) == expected, "{name}: UPDATE_DASHBOARDS=1 writes it anew");
+        assert!(dashboard("ru", name) == expected, "{name}: UPDATE=1 updates it");
     }
     assert_eq!(russian.missing, BTreeSet::new(), "not translated");
     let all: BTreeSet<_> = russian.table.keys().chain(&russian.same).cloned().collect();

@@ -452,7 +452,7 @@ async fn every_answer_has_the_configured_headers_and_ours() {
         ("basic_auth_users: { alice: $2y$04$abcdefghijklmnopqrstuu5Zb3FhNJfyjDMgwqXOIB.vvOEhBUWEy }\n", "/", 401),
     ] {
         fs::write(&file, format!("{headers}{more}")).unwrap();
-        let running = Running::start_secured(harness::config(&pool.base_url(), ""), &file).await;
+        let running = Running::builder(harness::config(&pool.base_url(), "")).web_file(&file).start().await;
         let response = harness::http().get(format!("{}{path}", running.url)).send().await.unwrap();
         assert_eq!(response.status(), status, "{more}{path}");
         let value = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
@@ -472,7 +472,7 @@ async fn the_own_exporter_is_asked_for_its_health_whatever_it_wants_of_clients()
     let users = format!("basic_auth_users: {{ alice: {} }}\n", bcrypt_text("hunter2", 4));
     let mutual = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n";
     for tls in ["", &*users, mutual, &format!("{mutual}  max_version: TLS12\n")] {
-        let running = Running::start_secured(harness::config(&pool.base_url(), ""), &site.web(tls)).await;
+        let running = Running::builder(harness::config(&pool.base_url(), "")).web_file(&site.web(tls)).start().await;
         let url = running.url.replace("http://", "https://") + "/-/healthy";
         assert_eq!(health::ask(url.parse().unwrap(), Whose::Own).await, Ok(()), "{tls}");
         // Anybody else's has to be known, and to let itself be asked.
