@@ -196,12 +196,12 @@ async fn every_month_is_the_pool_s(program: PathBuf) {
 }
 
 #[tokio::test]
-async fn every_month_is_the_pool_s_in_prometheus() {
+async fn months_match_the_pool_in_prometheus() {
     every_month_is_the_pool_s(prometheus()).await;
 }
 
 #[tokio::test]
-async fn every_month_is_the_pool_s_in_prometheus_3() {
+async fn months_match_the_pool_in_prometheus_3() {
     every_month_is_the_pool_s(prometheus_3()).await;
 }
 
@@ -271,12 +271,12 @@ async fn the_join_has_no_seam_and_no_double(program: PathBuf) {
 }
 
 #[tokio::test]
-async fn the_join_has_no_seam_and_no_double_in_prometheus() {
+async fn join_is_seamless_in_prometheus() {
     the_join_has_no_seam_and_no_double(prometheus()).await;
 }
 
 #[tokio::test]
-async fn the_join_has_no_seam_and_no_double_in_prometheus_3() {
+async fn join_is_seamless_in_prometheus_3() {
     the_join_has_no_seam_and_no_double(prometheus_3()).await;
 }
 
@@ -333,7 +333,7 @@ async fn measured(accounts: usize, days: i32) -> Run {
 
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::print_stdout, reason = "the figures are what one wants to see of this test")]
-async fn memory_does_not_grow_with_years_and_accounts() {
+async fn memory_is_independent_of_history() {
     let few = measured(2, 300).await;
     let many = measured(20, 3000).await;
     for run in [&few, &many] {

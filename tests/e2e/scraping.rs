@@ -39,12 +39,12 @@ async fn prometheus_3_answers_as_the_pool_does() {
 }
 
 #[tokio::test]
-async fn prometheus_discovers_each_account_as_a_target() {
+async fn prometheus_discovers_each_account() {
     discovers_each_account_as_a_target(prometheus()).await;
 }
 
 #[tokio::test]
-async fn prometheus_3_discovers_each_account_as_a_target() {
+async fn prometheus_3_discovers_each_account() {
     discovers_each_account_as_a_target(prometheus_3()).await;
 }
 

@@ -31,7 +31,7 @@ fn theirs(promtool: &Path, file: &Path) -> bool {
 
 #[test]
 #[expect(clippy::print_stdout, reason = "the table is what one wants to see of this test")]
-fn promtool_thinks_of_every_file_as_we_do() {
+fn promtool_agrees_on_every_file() {
     let prometheus_3 = std::env::var_os("PROMETHEUS3_BIN").map(PathBuf::from);
     let promtool_3 = prometheus_3.map(|program| program.with_file_name("promtool")).filter(|program| program.is_file());
     let Some(promtool_3) = promtool_3 else {

@@ -51,7 +51,7 @@ pub fn table() -> String {
 }
 
 #[test]
-fn the_readmes_count_as_many_faults_as_there_are() {
+fn readmes_count_the_faults() {
     let rows = CATALOGUE.len();
     for (file, words) in [("README.md", format!("each of {rows} faults")), ("README.ru.md", format!("из {rows}\n"))] {
         let text = std::fs::read_to_string(format!("{}/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap();
@@ -60,6 +60,6 @@ fn the_readmes_count_as_many_faults_as_there_are() {
 }
 
 #[test]
-fn the_table_is_the_catalogue() {
+fn faults_table_is_current() {
     golden::check_part("docs/failures.md", "<!-- faults -->", "<!-- end of faults -->", &table());
 }

@@ -24,7 +24,7 @@ const INTERVAL: u64 = 5;
 const OUTAGE: u64 = 10;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_an_outage_of_ten_intervals_two_hundred_accounts_do_not_storm_the_pool() {
+async fn recovery_of_200_accounts_is_no_storm() {
     let key = |n: usize| format!("0f1e2d-3c4b5a-{n:06}");
     let accounts = (0..ACCOUNTS).map(|n| (format!("account_{n:03}"), key(n), 3));
     let clock = Clock::system();

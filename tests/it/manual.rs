@@ -257,7 +257,7 @@ fn read(file: &str) -> String {
 }
 
 #[test]
-fn the_manual_and_the_completions_are_up_to_date() {
+fn manual_and_completions_are_current() {
     for (file, expected) in [
         ("deploy/man/btcpool-exporter.1", manual()),
         ("deploy/completions/btcpool-exporter.bash", completions(Shell::Bash)),
@@ -269,7 +269,7 @@ fn the_manual_and_the_completions_are_up_to_date() {
 }
 
 #[test]
-fn the_package_s_configuration_is_valid_as_it_is_and_with_its_example() {
+fn package_configuration_is_valid() {
     let shipped = read("deploy/debian/btcpool.yml");
     let config = Config::from_yaml("btcpool.yml", &shipped, &Overrides::default()).unwrap();
     assert!(config.accounts.is_empty() && config.warnings.is_empty());
@@ -287,14 +287,14 @@ fn the_package_s_configuration_is_valid_as_it_is_and_with_its_example() {
 }
 
 #[test]
-fn the_package_is_of_this_version() {
+fn package_has_this_version() {
     let changelog = read("deploy/debian/changelog");
     let expected = format!("{NAME} ({}-", env!("CARGO_PKG_VERSION"));
     assert!(changelog.starts_with(&expected), "{changelog}");
 }
 
 #[test]
-fn every_flag_that_the_service_s_files_name_exists() {
+fn service_files_name_real_flags() {
     let command = command();
     let known: BTreeSet<_> = [&command]
         .into_iter()

@@ -106,7 +106,7 @@ fn reload(manager: &Manager, exporter: &Program) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn start_reloads_and_end_are_told() {
+async fn start_reload_and_stop_are_notified() {
     let (pool, manager) = (Pool::start().await, Manager::new());
     pool.responds("workers", ResponseTemplate::new(500)).await;
     pool.answers_samples().await;
@@ -138,7 +138,7 @@ async fn start_reloads_and_end_are_told() {
 }
 
 #[test]
-fn the_demo_tells_as_well() {
+fn demo_notifies_too() {
     let manager = Manager::new();
     let mut demo = manager.starts(program(&["demo", "--web.listen-address", "127.0.0.1:0"]));
     assert_eq!(manager.next(), "READY=1\n");
@@ -159,7 +159,7 @@ fn watched(command: &mut Command) -> &mut Command {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn signs_of_life_come_while_it_lives() {
+async fn watchdog_pings_while_alive() {
     let (pool, manager) = (Pool::start().await, Manager::new());
     pool.answers_samples().await;
     let mut command = serve(&pool.base_url(), &[]);
@@ -195,7 +195,7 @@ async fn signs_of_life_come_while_it_lives() {
 
 /// As where a service starts the exporter below itself: what was asked of the service was not asked of the exporter.
 #[tokio::test(flavor = "multi_thread")]
-async fn signs_of_life_that_another_process_is_to_give_are_not_given() {
+async fn watchdog_of_another_process_is_ignored() {
     let (pool, manager) = (Pool::start().await, Manager::new());
     pool.answers_samples().await;
     let mut command = serve(&pool.base_url(), &[]);
@@ -211,7 +211,7 @@ async fn signs_of_life_that_another_process_is_to_give_are_not_given() {
 
 /// What is no service tells nothing, as where a unit runs it before its own program.
 #[test]
-fn commands_that_end_by_themselves_tell_nothing() {
+fn short_commands_notify_nothing() {
     let manager = Manager::new();
     let base_url = format!("http://{}/", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
     for (arguments, code) in [(&["check"][..], 0), (&["once"], 1), (&["health", "--url", &base_url], 1)] {
@@ -223,7 +223,7 @@ fn commands_that_end_by_themselves_tell_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_manager_that_is_not_there_is_complained_of_once() {
+async fn missing_manager_is_reported_once() {
     let pool = Pool::start().await;
     pool.answers_samples().await;
     let mut command = serve(&pool.base_url(), &[]);
@@ -239,7 +239,7 @@ async fn a_manager_that_is_not_there_is_complained_of_once() {
 
 /// Whoever writes to a manager that hangs waits for ever.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_manager_that_hangs_holds_nothing_up() {
+async fn hanging_manager_blocks_nothing() {
     let (pool, manager) = (Pool::start().await, Manager::new());
     pool.answers_samples().await;
     let full = UnixDatagram::unbound().unwrap();

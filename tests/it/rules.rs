@@ -183,7 +183,7 @@ fn rules_name_what_there_is() {
 }
 
 #[test]
-fn every_threshold_is_used_and_stands_in_one_place() {
+fn thresholds_are_used_and_defined_once() {
     let rules = rules();
     let exprs: Vec<_> = rules.iter().map(|rule| rule["expr"].as_str().unwrap()).collect();
     let thresholds: Vec<_> = rules
@@ -405,7 +405,7 @@ fn in_language(url: &str) -> String {
 }
 
 #[test]
-fn the_russian_dashboards_are_the_english_ones_in_russian() {
+fn russian_dashboards_are_translations() {
     let mut russian = Translation::read("ru");
     for name in DASHBOARDS {
         let english = dashboard("en", name);

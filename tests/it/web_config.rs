@@ -56,7 +56,7 @@ fn values(config: &WebConfig, directory: &Path) -> String {
 }
 
 #[test]
-fn every_good_file_comes_to_what_it_says() {
+fn good_files_have_the_expected_values() {
     let directory = web_files::prepare();
     let directory = directory.path().join("good");
     for name in web_files::names("good") {
@@ -78,7 +78,7 @@ fn error(file: &Path) -> Option<String> {
 }
 
 #[test]
-fn every_broken_file_is_refused_for_its_reason() {
+fn broken_files_are_refused_with_the_reason() {
     let directory = web_files::prepare();
     let directory = directory.path().join("broken");
     for name in web_files::names("broken") {
@@ -97,7 +97,7 @@ fn every_broken_file_is_refused_for_its_reason() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_named() {
+fn missing_file_is_named() {
     let error = WebConfig::read(Path::new("no/such/file.yml"), &mut Sources::default()).unwrap_err().to_string();
     assert_eq!(
         error,
