@@ -16,6 +16,7 @@ use wiremock::ResponseTemplate;
 use crate::{
     harness::{self, ENDPOINTS, KEY, PATIENCE, Pool, Program, program, run, sample},
     parser::{self, Format},
+    support::until,
 };
 
 /// The longest that the program may take to stop.
@@ -606,22 +607,18 @@ async fn failures_are_logged_when_they_begin() {
     let text = format!("{polling}accounts: {{ farm: {{ api_key: some-key }} }}");
     let file = accounts(&folder, &pool, &text);
     let mut exporter = Program::start(program(&["--config.file", &file, "--web.listen-address", "127.0.0.1:0"]));
-    let begin = std::time::Instant::now();
-    loop {
-        let asked = async |endpoint: &str| pool.requests(endpoint).await.len();
-        if asked("summary_data").await >= 4 && asked("workers").await >= 3 {
-            break;
-        }
-        assert!(begin.elapsed() < harness::PATIENCE, "it does not ask again");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let failed = |log: &str, endpoint: &str| {
+        let line = format!("message=\"the poll failed\" account=farm currency=BTC endpoint={endpoint} ");
+        log.matches(&line).count()
+    };
+    let polled = async || {
+        let enough = pool.requests("summary_data").await.len() >= 4 && failed(&exporter.log(), "workers") >= 2;
+        enough.then_some(())
+    };
+    until("repeated failures", polled, || exporter.log()).await;
     exporter.signal("TERM");
     assert_eq!(exporter.end().0, Some(0));
-    let failed = |endpoint: &str| {
-        let line = format!("message=\"the poll failed\" account=farm currency=BTC endpoint={endpoint} ");
-        exporter.log().matches(&line).count()
-    };
-    assert!(failed("summary_data") == 1 && failed("workers") >= 2, "{}", exporter.log());
+    assert_eq!(failed(&exporter.log(), "summary_data"), 1, "{}", exporter.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
