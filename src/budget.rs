@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_burst_is_one_seconds_worth_and_then_the_rate_holds() {
+    async fn burst_is_one_second_of_requests() {
         let budget = Budget::new(10, 4.0);
         assert_eq!(starts(&budget, 7).await, [0, 0, 0, 0, 250, 500, 750]);
     }
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn complaints_halve_the_rate_and_quiet_doubles_it_again() {
+    async fn rate_halves_on_refusals_and_recovers() {
         let budget = Budget::new(10, 4.0);
         budget.slow_down();
         // Of the same time, so no further one.
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn another_budget_keeps_to_the_pause_and_to_the_slower_rate() {
+    async fn reconfigured_budget_keeps_pause_and_rate() {
         let (before, after) = (Budget::new(10, 4.0), Budget::new(10, 8.0));
         before.slow_down();
         before.pause(Duration::from_secs(5));
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_used_is_told_and_what_was_a_minute_ago_is_not() {
+    async fn usage_counts_the_last_minute_only() {
         let budget = Budget::new(3, 4.0);
         drop(budget.acquire().await);
         tokio::time::advance(Duration::from_secs(30)).await;

@@ -631,7 +631,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_s_file_is_exposed_when_more_can_read_it_than_have_to() {
+    fn key_file_exposed_by_its_mode() {
         for (mode, owner, exposed) in [
             (0o600, 7, false),
             (0o400, 7, false),

@@ -36,7 +36,7 @@ KUBERNETES = ["1.25", "1.28", "1.37"]
 
 work = pathlib.Path(sys.argv[1])
 rendered_directory = work / "rendered"
-update = os.environ.get("UPDATE_GOLDEN") == "1"
+update = os.environ.get("UPDATE") == "1"
 failures = []
 
 
@@ -167,7 +167,7 @@ def check_rendered():
     text = helm("template", "btcpool-exporter", CHART, "--set", "prometheusRule.enabled=true").stdout
     [rule] = of_kind(objects(text), "PrometheusRule")
     rule["metadata"] = {"name": "btcpool-exporter"}
-    head = "# The rules of deploy/prometheus/rules, written by: UPDATE_GOLDEN=1 tests/deploy/run charts\n"
+    head = "# The rules of deploy/prometheus/rules, written by: UPDATE=1 tests/deploy/run charts\n"
     golden(RULES_COPY, head + dump([rule]))
 
     # The manifests as someone has them who followed the documentation: with a key in place.
@@ -565,7 +565,7 @@ def golden(file, text):
         file.write_text(text)
         print(f"written: {file}")
     else:
-        fail(f"{file} is not what is rendered now; UPDATE_GOLDEN=1 writes it:\n{difference(before, text, file)}")
+        fail(f"{file} is not what is rendered now; UPDATE=1 writes it:\n{difference(before, text, file)}")
 
 
 # --- vmalert ----------------------------------------------------------------------------------------------------------

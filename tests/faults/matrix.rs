@@ -22,12 +22,16 @@ use tokio::{sync::Semaphore, task::JoinSet};
 
 use crate::{
     canary::Canary,
-    catalogue::{ALL, CATALOGUE, Entry, Expect, Kind, MAX_BYTES, PAGE, Scope, Series, Shown, WORKERS},
-    certificates::Authority,
-    noon::noon,
-    parser::Sample,
-    pool::{Elsewhere, FaultyPool, Transport, Where},
-    program::{PATIENCE, Program, Scrape, fields},
+    program::{Exporter, Scrape},
+    support::{
+        PATIENCE,
+        catalogue::{ALL, CATALOGUE, Entry, Expect, Kind, MAX_BYTES, PAGE, Scope, Series, Shown, WORKERS},
+        certificates::Authority,
+        noon::noon,
+        parser::Sample,
+        pool::faulty::{Elsewhere, FaultyPool, Transport, Where},
+        program::fields,
+    },
 };
 
 /// Runs side by side.
@@ -165,7 +169,7 @@ struct Run {
     entry: &'static Entry,
     /// The slots that have the fault.
     cells: BTreeSet<Slot>,
-    program: Program,
+    exporter: Exporter,
     canary: Canary,
     /// Every line of every scrape and page that was searched already.
     searched: HashSet<String>,
@@ -183,7 +187,7 @@ struct Run {
 impl Run {
     /// Scrapes, and holds what is shown to what must be.
     async fn look(&mut self, phase: Phase) -> (Scrape, Slots) {
-        let scrape = self.program.scrape().await;
+        let scrape = self.exporter.scrape().await;
         self.search(&scrape.text);
         let now = slots(&scrape);
         let slots: Vec<_> = self.before.keys().cloned().collect();
@@ -283,7 +287,7 @@ impl Run {
 
     async fn search_pages(&mut self) {
         for path in ["/", "/sd"] {
-            let page = self.program.get(path, "*/*").await;
+            let page = self.exporter.get(path, "*/*").await;
             self.search(&page);
         }
     }
@@ -421,12 +425,12 @@ async fn run(entry: &'static Entry, endpoints: &[&'static str]) -> Option<Found>
     for (name, key) in &accounts {
         let _ = writeln!(configuration, "  {name}: {{ api_key: \"{key}\" }}");
     }
-    let program = Program::start(directory, &configuration, &wrapper, tls.then_some(&*trust)).await;
+    let exporter = Exporter::start(directory, &configuration, &wrapper, tls.then_some(&*trust)).await;
     let canary = Canary::of(accounts.iter().map(|(_, key)| key.as_str()));
     let mut run = Run {
         entry,
         cells,
-        program,
+        exporter,
         canary,
         searched: HashSet::new(),
         before: Slots::new(),
@@ -439,14 +443,19 @@ async fn run(entry: &'static Entry, endpoints: &[&'static str]) -> Option<Found>
     // Until everything is there and has been polled twice: the second reading of a history is a shorter one.
     let begin = Instant::now();
     let first = loop {
-        let scrape = run.program.scrape().await;
+        let scrape = run.exporter.scrape().await;
         let slots = slots(&scrape);
         let complete = |shows: &Shows| shows.up == Some(1.0) && shows.polls >= 2.0 && !shows.series.is_empty();
         if slots.len() == 1 + 4 * accounts.len() && slots.values().all(complete) {
             run.before = slots;
             break scrape;
         }
-        assert!(begin.elapsed() < 2 * PATIENCE, "it never begins well:\n{}\n{}", scrape.text, run.program.log());
+        assert!(
+            begin.elapsed() < 2 * PATIENCE,
+            "it never begins well:\n{}\n{}",
+            scrape.text,
+            run.exporter.process.log()
+        );
         tokio::time::sleep(BETWEEN_SCRAPES / 2).await;
     };
 
@@ -507,7 +516,7 @@ async fn run(entry: &'static Entry, endpoints: &[&'static str]) -> Option<Found>
             run.failing,
             run.kept,
             run.left,
-            run.program.log()
+            run.exporter.process.log()
         );
     };
     run.search_pages().await;
@@ -537,13 +546,13 @@ async fn run(entry: &'static Entry, endpoints: &[&'static str]) -> Option<Found>
         if now.iter().all(well) && (!fails || run.healed == run.cells) {
             break;
         }
-        assert!(begin.elapsed() < 2 * PATIENCE, "it does not heal:\n{}", run.program.log());
+        assert!(begin.elapsed() < 2 * PATIENCE, "it does not heal:\n{}", run.exporter.process.log());
         tokio::time::sleep(BETWEEN_SCRAPES).await;
     }
     run.search_pages().await;
-    let peak_memory = run.program.peak_memory();
-    run.program.stop().await;
-    let log = run.program.log();
+    let peak_memory = run.exporter.process.peak_memory();
+    run.exporter.process.stop().await;
+    let log = run.exporter.process.log();
     run.search(&log);
     judge_log(&run, &log);
     assert!(peak_memory < MAX_MEMORY, "it held {peak_memory} KiB");
@@ -555,7 +564,7 @@ async fn run(entry: &'static Entry, endpoints: &[&'static str]) -> Option<Found>
 async fn judge_requests(run: &mut Run, pool: &FaultyPool) {
     let asked = |endpoint: &str| pool.requests().iter().filter(|asked| asked.endpoint == endpoint).count();
     let before: Vec<_> = ALL.iter().map(|endpoint| asked(endpoint)).collect();
-    let scrape = run.program.scrape().await;
+    let scrape = run.exporter.scrape().await;
     let counted = counts(&scrape, "btcpool_exporter_api_requests_total", "code");
     for (endpoint, before) in ALL.iter().zip(before) {
         let counted: f64 = counted.iter().filter(|((of, _), _)| of == endpoint).map(|(_, count)| count).sum();

@@ -25,8 +25,7 @@
 //! | `manual` | the manual page and the completions against the command line; the package's files against the program |
 //! | `docs` | the documentation's tables and examples against the code |
 //!
-//! `harness` starts exporters and pools; `web_files` makes certificates; `parser` reads expositions, strictly and without
-//! the code under test.
+//! `harness` has the configurations and rows of these tests; what other targets use, too, is in `support`.
 
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 #![expect(clippy::excessive_precision, reason = "figures stand here as the pool wrote them")]
@@ -47,12 +46,15 @@ mod manual;
 mod notify;
 mod page;
 mod paging;
-mod parser;
 mod polling;
 mod properties;
 mod reload;
 mod rules;
 mod secure;
 mod serving;
+#[allow(dead_code, reason = "each target uses a part of it")]
+#[path = "../support/mod.rs"]
+mod support;
 mod web_config;
-mod web_files;
+
+use support::parser;

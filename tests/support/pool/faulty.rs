@@ -8,8 +8,6 @@
 //! [`FaultyPool::requests`] or, in the long run, [`FaultyPool::take_requests`]. [`FaultyPool::rewrite`] makes the good
 //! answers others than the simulated pool's.
 
-#![allow(dead_code, reason = "each test target uses another part of it")]
-
 use std::{
     collections::HashMap,
     net::SocketAddr,

@@ -7,7 +7,7 @@ use btcpool_exporter::{model::Endpoint, wire};
 use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
 
-use crate::pool::{Asked, Fault, Good, Step, head, http, json_type};
+use super::pool::faulty::{Asked, Fault, Good, Step, head, http, json_type};
 
 /// Rows of a worker list's first page; the list has [`WORKERS`].
 pub const PAGE: usize = 20;
