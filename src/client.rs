@@ -29,7 +29,7 @@ use crate::{
     clock::Clock,
     config::{Api, ApiKey, RejectRateUnit, duration_text},
     history::{Income, Payments},
-    model::{Endpoint, PoolStats, Reason, Summary, Target, plays_tricks},
+    model::{AccountName, Endpoint, PoolStats, Reason, Summary, Target, plays_tricks},
     telemetry::Telemetry,
     wire::{self, Anomalies, AnswerError, Page, Workers},
 };
@@ -48,6 +48,9 @@ const PART_IN_NAMES: usize = 12;
 
 /// So many bytes are made room for when an answer says that it will be as long.
 const MOST_EXPECTED: usize = 1 << 20;
+
+/// The log has as many anomalies at most, so that an API that changed does not flood it.
+const MAX_LOGGED: usize = 1000;
 
 /// How much of the pool's own message is shown, in characters.
 const MESSAGE_CHARACTERS: usize = 200;
@@ -240,9 +243,12 @@ pub struct PoolClient {
     telemetry: Arc<Telemetry>,
     /// Reads the dates of Retry-After.
     clock: Clock,
-    /// Anomalies that were logged already: the counter goes on, the log does not repeat itself.
-    logged: Arc<Mutex<HashSet<(Endpoint, &'static str)>>>,
+    /// Anomalies that were logged: further ones of the same account and field are only counted.
+    logged: Arc<Mutex<HashSet<Logged>>>,
 }
+
+/// An anomaly in the log: endpoint, account and field.
+type Logged = (Endpoint, Option<AccountName>, &'static str);
 
 /// What is asked, beside the method.
 #[derive(Clone, Copy)]
@@ -457,7 +463,7 @@ impl PoolClient {
         let listing = paging::read_all(fetch, self.api.page_size, self.api.concurrency).await?;
         if let Some(reported) = listing.reported.filter(|_| listing.total_is_wrong()) {
             self.telemetry.anomalies(question.endpoint, "total", 1);
-            if self.is_first(question.endpoint, "total") {
+            if self.is_first(&question, "total") {
                 tracing::warn!(
                     account = question.target.map(|(target, _)| target.account.as_str()),
                     currency = question.target.map(|(target, _)| target.currency.as_str()),
@@ -635,22 +641,22 @@ impl PoolClient {
         target.map_or_else(|| "nowhere".to_owned(), |target| clean(&target, key))
     }
 
-    /// Counts what an answer held that was not of the documented shape, and logs each kind the first time.
+    /// Counts the values of an answer that are not as documented, and logs the first of each account and field.
     fn report(&self, question: &Question<'_>, anomalies: &Anomalies) {
         let account = question.target.map(|(target, _)| target.account.as_str());
         let currency = question.target.map(|(target, _)| target.currency.as_str());
         let endpoint = question.endpoint;
         for (field, count) in anomalies.counts() {
             self.telemetry.anomalies(endpoint, field, count);
-            if self.is_first(endpoint, field) {
+            if self.is_first(question, field) {
                 tracing::warn!(
                     account, currency, %endpoint, field, count,
-                    "a field of the answer is not as documented; its value is left out (further ones are only counted)",
+                    "unexpected value in an API response; field skipped (further ones of this account are only counted)",
                 );
             }
         }
         let percent = anomalies.reject_rate_above_one() && self.api.reject_rate_unit == RejectRateUnit::Ratio;
-        if percent && self.is_first(endpoint, "reject_rate above 1") {
+        if percent && self.is_first(question, "reject_rate above 1") {
             tracing::warn!(
                 account, currency, %endpoint,
                 "a reject_rate is above 1, so the pool tells it in percent: set api.reject_rate_unit: percent",
@@ -658,9 +664,24 @@ impl PoolClient {
         }
     }
 
-    /// Whether this was not logged yet; from now on it was.
-    fn is_first(&self, endpoint: Endpoint, what: &'static str) -> bool {
-        self.logged.lock().unwrap_or_else(PoisonError::into_inner).insert((endpoint, what))
+    /// Whether this anomaly is to be logged: it is the first of its account and field, and the log does not have
+    /// [`MAX_LOGGED`] others.
+    fn is_first(&self, question: &Question<'_>, what: &'static str) -> bool {
+        let account = question.target.map(|(target, _)| target.account.clone());
+        let (first, full) = {
+            let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+            let room = logged.len() < MAX_LOGGED;
+            let first = room && logged.insert((question.endpoint, account, what));
+            (first, first && logged.len() == MAX_LOGGED)
+        };
+        if full {
+            tracing::warn!(
+                anomalies = MAX_LOGGED,
+                "many unexpected values in API responses; further ones are only counted \
+                 (btcpool_exporter_schema_anomalies_total)"
+            );
+        }
+        first
     }
 }
 

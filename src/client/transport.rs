@@ -17,6 +17,7 @@ use std::{
 
 use reqwest::header::HeaderMap;
 use rustls::{ClientConfig, RootCertStore};
+use rustls_native_certs::ErrorKind;
 use tokio::time::Instant;
 use tower::{Layer, Service};
 use url::Url;
@@ -243,17 +244,21 @@ fn add_roots(roots: &mut RootCertStore, file: Option<&Path>, dirs: &[PathBuf]) -
     const ADVICE: &str = "name PEM certificates, or unset the variable to use those of the system";
     let mut added = 0;
     for path in file.into_iter().chain(dirs.iter().map(PathBuf::as_path)) {
-        let shown = path.display();
         if path.as_os_str().is_empty() {
             // An empty part of a list.
             continue;
         }
-        let readable = if file.is_some() { std::fs::read(path).map(drop) } else { path.read_dir().map(drop) };
-        readable.map_err(|error| format!("{shown}: {error}; {ADVICE}"))?;
         let loaded = match file {
             Some(file) => rustls_native_certs::load_certs_from_paths(Some(file), None),
             None => rustls_native_certs::load_certs_from_paths(None, Some(path)),
         };
+        let unreadable = loaded.errors.iter().find_map(|error| match &error.kind {
+            ErrorKind::Io { inner, path: of } if of == path => Some(inner),
+            _ => None,
+        });
+        if let Some(error) = unreadable {
+            return Err(format!("{}: {error}; {ADVICE}", path.display()));
+        }
         added += roots.add_parsable_certificates(loaded.certs).0;
     }
     if added == 0 {

@@ -270,8 +270,10 @@ pub fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_btcpool-exporter"));
     command.args(arguments).stdin(Stdio::null());
     for (name, _) in std::env::vars_os() {
-        if ["BTCPOOL", "NOTIFY_SOCKET", "WATCHDOG_"].iter().any(|begin| name.to_string_lossy().starts_with(begin)) {
-            command.env_remove(name);
+        let name = name.to_string_lossy();
+        let ours = ["BTCPOOL", "NOTIFY_SOCKET", "WATCHDOG_"].iter().any(|begin| name.starts_with(begin));
+        if ours || name.to_ascii_uppercase().ends_with("_PROXY") {
+            command.env_remove(&*name);
         }
     }
     command
