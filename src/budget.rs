@@ -5,7 +5,10 @@
 //! requests come from one.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -32,10 +35,13 @@ const RECENT_SECONDS: usize = 60;
 /// Hands out permissions to make one request.
 #[derive(Debug)]
 pub struct Budget {
-    /// Places in flight; tokio's semaphore is fair.
-    in_flight: Arc<Semaphore>,
+    /// Places for requests: those in flight, and those next in turn, which wait for the rate or a pause. Tokio's semaphore
+    /// is fair.
+    places: Arc<Semaphore>,
     /// How many places there are.
     concurrency: usize,
+    /// Requests in flight.
+    in_flight: Arc<AtomicUsize>,
     /// From one start to the next at the configured rate.
     spacing: Duration,
     pace: Mutex<Pace>,
@@ -108,9 +114,18 @@ pub struct Usage {
     pub pause_left: Option<Duration>,
 }
 
-/// Permission to make one request; the place in flight is free again when this is dropped.
+/// Permission to make one request, which is in flight until this is dropped.
 #[derive(Debug)]
-pub struct Permit(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
+pub struct Permit {
+    _place: OwnedSemaphorePermit,
+    in_flight: Arc<AtomicUsize>,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 impl Budget {
     /// A budget of so many requests at a time and a second; both above 0.
@@ -121,8 +136,9 @@ impl Budget {
         let concurrency = concurrency.min(Semaphore::MAX_PERMITS);
         let recent = Recent::new(now);
         Self {
-            in_flight: Arc::new(Semaphore::new(concurrency)),
+            places: Arc::new(Semaphore::new(concurrency)),
             concurrency,
+            in_flight: Arc::default(),
             spacing,
             pace: Mutex::new(Pace { next: now, paused_until: now, halvings: 0, changed: now, recent }),
         }
@@ -130,8 +146,8 @@ impl Budget {
 
     /// Waits for permission. Dropping the future gives up the place in the queue.
     pub async fn acquire(&self) -> Permit {
-        let permit = match self.in_flight.clone().acquire_owned().await {
-            Ok(permit) => permit,
+        let place = match self.places.clone().acquire_owned().await {
+            Ok(place) => place,
             // Nobody closes the semaphore: were it so, no request could ever be made again.
             Err(_closed) => std::future::pending().await,
         };
@@ -141,7 +157,8 @@ impl Budget {
             match self.pause_left() {
                 None => {
                     self.pace().recent.note(Instant::now());
-                    return Permit(permit);
+                    self.in_flight.fetch_add(1, Ordering::Relaxed);
+                    return Permit { _place: place, in_flight: self.in_flight.clone() };
                 }
                 Some(pause) => tokio::time::sleep(pause).await,
             }
@@ -151,14 +168,23 @@ impl Budget {
     /// Takes the next start at or after `now`.
     fn reserve(&self, now: Instant) -> Instant {
         let mut pace = self.pace();
+        let before = pace.halvings;
         while pace.halvings > 0 && now.saturating_duration_since(pace.changed) >= EASE_AFTER {
             pace.halvings -= 1;
             pace.changed += EASE_AFTER;
-            tracing::info!(requests_per_second = self.rate(pace.halvings), "no further complaint: asking faster again");
         }
-        let spacing = self.spacing(pace.halvings);
+        let halvings = pace.halvings;
+        let spacing = self.spacing(halvings);
         let next = pace.next.max(now);
         pace.next = next + spacing;
+        // Nothing is logged under the lock: standard error may block.
+        drop(pace);
+        if halvings < before {
+            tracing::info!(
+                requests_per_second = self.rate(halvings),
+                "the pool no longer limits the rate; raising the request rate"
+            );
+        }
         now.max(next.checked_sub(burst(spacing)).unwrap_or(now))
     }
 
@@ -171,13 +197,13 @@ impl Budget {
             return;
         }
         pace.changed = now;
-        if pace.halvings < MAX_HALVINGS {
-            pace.halvings += 1;
-            tracing::warn!(
-                requests_per_second = self.rate(pace.halvings),
-                "the pool says it is asked too much; asking more slowly"
-            );
+        if pace.halvings == MAX_HALVINGS {
+            return;
         }
+        pace.halvings += 1;
+        let halvings = pace.halvings;
+        drop(pace);
+        tracing::warn!(requests_per_second = self.rate(halvings), "rate limited by the pool; halving the request rate");
     }
 
     fn spacing(&self, halvings: u32) -> Duration {
@@ -229,7 +255,7 @@ impl Budget {
         let pause = pace.paused_until.saturating_duration_since(now);
         Usage {
             last_minute: pace.recent.total(now),
-            in_flight: self.concurrency - self.in_flight.available_permits(),
+            in_flight: self.in_flight.load(Ordering::Relaxed),
             concurrency: self.concurrency,
             per_second: self.rate(pace.halvings),
             slowed: pace.halvings > 0,
@@ -374,6 +400,47 @@ mod tests {
             budget.slow_down();
             assert_eq!(budget.usage().per_second, halved);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn request_waiting_for_its_start_is_not_in_flight() {
+        let budget = Budget::new(4, 1.0);
+        let first = budget.acquire().await;
+        // One waits for the rate, then for a pause of minutes.
+        let second = budget.acquire();
+        tokio::pin!(second);
+        assert!(tokio::time::timeout(Duration::from_millis(500), &mut second).await.is_err());
+        assert_eq!(budget.usage().in_flight, 1);
+        budget.pause(Duration::from_secs(120));
+        drop(first);
+        assert!(tokio::time::timeout(Duration::from_secs(60), &mut second).await.is_err());
+        assert_eq!(budget.usage().in_flight, 0);
+        let second = second.await;
+        assert_eq!(budget.usage().in_flight, 1);
+        drop(second);
+        assert_eq!(budget.usage().in_flight, 0);
+    }
+
+    /// A logger that asks the budget back, as one that blocks would be noticed by all who wait for the lock.
+    struct Asking(Arc<Budget>, Arc<AtomicUsize>);
+
+    impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Asking {
+        fn on_event(&self, _: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+            assert!(self.0.pace.try_lock().is_ok(), "logged under the lock");
+            self.1.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_logged_under_the_lock() {
+        use tracing_subscriber::layer::SubscriberExt as _;
+        let (budget, events) = (Arc::new(Budget::new(10, 4.0)), Arc::default());
+        let subscriber = tracing_subscriber::registry().with(Asking(budget.clone(), Arc::clone(&events)));
+        let _guard = tracing::subscriber::set_default(subscriber);
+        budget.slow_down();
+        tokio::time::advance(EASE_AFTER).await;
+        drop(budget.acquire().await);
+        assert_eq!(events.load(Ordering::Relaxed), 2);
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,6 +5,8 @@
 
 pub mod health;
 pub mod paging;
+pub mod proxy;
+mod transport;
 
 use std::{
     borrow::Cow,
@@ -27,11 +29,13 @@ use crate::{
     clock::Clock,
     config::{Api, ApiKey, RejectRateUnit, duration_text},
     history::{Income, Payments},
-    model::{Endpoint, PoolStats, Reason, Summary, Target, plays_tricks},
+    model::{AccountName, Endpoint, PoolStats, Reason, Summary, Target, plays_tricks},
     telemetry::Telemetry,
     wire::{self, Anomalies, AnswerError, Page, Workers},
 };
 use paging::Listing;
+use proxy::{Proxy, Route};
+use transport::Transport;
 
 /// The header that carries the key.
 const KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
@@ -45,6 +49,9 @@ const PART_IN_NAMES: usize = 12;
 /// So many bytes are made room for when an answer says that it will be as long.
 const MOST_EXPECTED: usize = 1 << 20;
 
+/// The log has as many anomalies at most, so that an API that changed does not flood it.
+const MAX_LOGGED: usize = 1000;
+
 /// How much of the pool's own message is shown, in characters.
 const MESSAGE_CHARACTERS: usize = 200;
 
@@ -55,15 +62,76 @@ pub enum FetchError {
     /// No complete answer within `api.timeout`.
     #[error("no complete answer within {}; is the pool slow, or api.timeout too short?", duration_text(*.0))]
     Timeout(Duration),
+    /// No connection within the part of `api.timeout` that connecting may take.
+    #[error(
+        "no connection {} within {}; check {}, the network and the firewall (connecting may take a third of api.timeout)",
+        to_pool(proxy.as_deref()),
+        duration_text(*limit),
+        addresses_to_check(proxy.as_deref())
+    )]
+    ConnectTimeout {
+        /// How long connecting may take.
+        limit: Duration,
+        /// The proxy on the way.
+        proxy: Option<Arc<Proxy>>,
+    },
     /// Refused, unreachable, reset, cut before the promised length, or no HTTP.
-    #[error("the connection to the pool failed: {0}; check api.base_url, the network and the firewall")]
-    Connect(String),
-    /// The host's name could not be resolved.
-    #[error("the host name of the pool cannot be resolved: {0}; check api.base_url and this machine's DNS")]
-    Dns(String),
-    /// No trusted TLS connection.
-    #[error("no trusted TLS connection to the pool: {0}; check this machine's clock and CA certificates")]
-    Tls(String),
+    #[error(
+        "the connection {} failed: {cause}; check {}, the network and the firewall",
+        to_pool(proxy.as_deref()),
+        addresses_to_check(proxy.as_deref())
+    )]
+    Connect {
+        /// What happened.
+        cause: String,
+        /// The proxy on the way.
+        proxy: Option<Arc<Proxy>>,
+    },
+    /// The proxy is not reached, or opens no connection to the pool.
+    #[error("the connection to the proxy {} failed: {cause}; check {}", proxy.address, proxy.variable)]
+    ProxyConnect {
+        /// What happened.
+        cause: String,
+        /// The proxy.
+        proxy: Arc<Proxy>,
+    },
+    /// The host's name cannot be resolved: the proxy's, where there is one.
+    #[error(
+        "the host name of {} cannot be resolved: {cause}; check {} and this machine's DNS",
+        first_hop(proxy.as_deref()),
+        proxy.as_ref().map_or("api.base_url", |proxy| proxy.variable)
+    )]
+    Dns {
+        /// What happened.
+        cause: String,
+        /// The proxy whose name it is.
+        proxy: Option<Arc<Proxy>>,
+    },
+    /// No trusted TLS connection to the pool.
+    #[error(
+        "no trusted TLS connection {}: {cause}; check this machine's clock and CA certificates{}",
+        to_pool(proxy.as_deref()),
+        if proxy.is_some() { " (a proxy that inspects TLS has a CA of its own)" } else { "" }
+    )]
+    Tls {
+        /// What happened.
+        cause: String,
+        /// The proxy on the way.
+        proxy: Option<Arc<Proxy>>,
+    },
+    /// No trusted TLS connection to the proxy.
+    #[error(
+        "no trusted TLS connection to the proxy {}: {cause}; check whether {} should begin with http:// or https://, and \
+         this machine's clock and CA certificates",
+        proxy.address,
+        proxy.variable
+    )]
+    ProxyTls {
+        /// What happened.
+        cause: String,
+        /// The proxy.
+        proxy: Arc<Proxy>,
+    },
     /// 401 or 403.
     #[error("the pool refused {} (HTTP {status}); {}", what_was_refused(*with_key), what_to_check(*with_key))]
     Auth {
@@ -124,10 +192,10 @@ impl FetchError {
     /// The label's value.
     pub const fn reason(&self) -> Reason {
         match self {
-            Self::Timeout(_) => Reason::Timeout,
-            Self::Connect(_) => Reason::Connect,
-            Self::Dns(_) => Reason::Dns,
-            Self::Tls(_) => Reason::Tls,
+            Self::Timeout(_) | Self::ConnectTimeout { .. } => Reason::Timeout,
+            Self::Connect { .. } | Self::ProxyConnect { .. } => Reason::Connect,
+            Self::Dns { .. } => Reason::Dns,
+            Self::Tls { .. } | Self::ProxyTls { .. } => Reason::Tls,
             Self::Auth { .. } => Reason::Auth,
             Self::RateLimited { .. } => Reason::RateLimited,
             Self::Http { status: 500.., .. } => Reason::Http5xx,
@@ -144,7 +212,9 @@ impl FetchError {
     /// Whether the same question may be answered a little later.
     pub const fn may_pass(&self) -> bool {
         match self {
-            Self::Timeout(_) | Self::Connect(_) | Self::Dns(_) | Self::RateLimited { .. } | Self::Incomplete(_) => true,
+            Self::Timeout(_) | Self::ConnectTimeout { .. } => true,
+            Self::Connect { .. } | Self::ProxyConnect { .. } | Self::Dns { .. } => true,
+            Self::RateLimited { .. } | Self::Incomplete(_) => true,
             Self::Http { status, .. } => *status >= 500,
             _ => false,
         }
@@ -167,15 +237,18 @@ impl FetchError {
 /// Asks the pool. Cloning shares everything.
 #[derive(Debug, Clone)]
 pub struct PoolClient {
-    http: reqwest::Client,
+    transport: Arc<Transport>,
     api: Api,
     budget: Arc<Budget>,
     telemetry: Arc<Telemetry>,
     /// Reads the dates of Retry-After.
     clock: Clock,
-    /// Anomalies that were logged already: the counter goes on, the log does not repeat itself.
-    logged: Arc<Mutex<HashSet<(Endpoint, &'static str)>>>,
+    /// Anomalies that were logged: further ones of the same account and field are only counted.
+    logged: Arc<Mutex<HashSet<Logged>>>,
 }
+
+/// An anomaly in the log: endpoint, account and field.
+type Logged = (Endpoint, Option<AccountName>, &'static str);
 
 /// What is asked, beside the method.
 #[derive(Clone, Copy)]
@@ -207,6 +280,21 @@ const fn what_was_refused(with_key: bool) -> &'static str {
     if with_key { "the key" } else { "to answer" }
 }
 
+/// The way to the pool, in a message.
+fn to_pool(proxy: Option<&Proxy>) -> String {
+    proxy.map_or_else(|| "to the pool".to_owned(), |proxy| format!("to the pool through the proxy {}", proxy.address))
+}
+
+/// Whose name is resolved, in a message.
+fn first_hop(proxy: Option<&Proxy>) -> String {
+    proxy.map_or_else(|| "the pool".to_owned(), |proxy| format!("the proxy {}", proxy.address))
+}
+
+/// What to check when a connection fails.
+fn addresses_to_check(proxy: Option<&Proxy>) -> String {
+    proxy.map_or_else(|| "api.base_url".to_owned(), |proxy| format!("{}, api.base_url", proxy.variable))
+}
+
 /// Where to look after a status.
 const fn what_may_be_behind(status: u16) -> &'static str {
     match status {
@@ -224,25 +312,38 @@ const fn what_to_check(with_key: bool) -> &'static str {
     }
 }
 
-/// The HTTP client could not be made: no trust roots on this machine, for one.
-#[derive(Debug, thiserror::Error)]
-#[error("the HTTP client cannot be set up: {0}; are CA certificates installed (Debian: ca-certificates)?")]
-pub struct SetupError(String);
+/// The HTTP client cannot be set up.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SetupError {
+    /// A variable of the environment that names a proxy or trust roots cannot be used.
+    #[error("{variable}: {problem}")]
+    Variable {
+        /// Its name.
+        variable: &'static str,
+        /// Why, and what to write. It never holds a proxy's credentials.
+        problem: String,
+    },
+    /// The system has no trust roots.
+    #[error("this machine has no CA certificates{0}; are they installed (Debian: ca-certificates)?")]
+    NoTrustRoots(String),
+    /// The HTTP library refuses.
+    #[error("the HTTP client cannot be set up: {0}")]
+    Client(String),
+}
 
 impl PoolClient {
     /// A client for one pool.
     ///
     /// # Errors
     ///
-    /// When TLS cannot be set up.
+    /// When the trust roots or the proxy that the environment names cannot be used.
     pub fn new(api: Api, budget: Arc<Budget>, telemetry: Arc<Telemetry>, clock: Clock) -> Result<Self, SetupError> {
-        let builder = http(&api.base_url).timeout(api.timeout).pool_max_idle_per_host(api.concurrency);
-        let http = builder.build().map_err(|error| SetupError(innermost(&error, None)))?;
+        let transport = Arc::new(Transport::new(&api)?);
         // What may be odd one day is counted from the start, so that its first time is an increase.
         for endpoint in Endpoint::ALL {
             wire::fields(endpoint).for_each(|field| telemetry.anomalies(endpoint, field, 0));
         }
-        Ok(Self { http, api, budget, telemetry, clock, logged: Arc::default() })
+        Ok(Self { transport, api, budget, telemetry, clock, logged: Arc::default() })
     }
 
     /// Statistics of the whole pool. Sends no key.
@@ -325,6 +426,11 @@ impl PoolClient {
         &self.budget
     }
 
+    /// How its requests reach the pool.
+    pub fn route(&self) -> &Route {
+        self.transport.route()
+    }
+
     /// For how long the pool wants to be left alone yet.
     pub fn pause_left(&self) -> Option<Duration> {
         self.budget.pause_left()
@@ -357,7 +463,7 @@ impl PoolClient {
         let listing = paging::read_all(fetch, self.api.page_size, self.api.concurrency).await?;
         if let Some(reported) = listing.reported.filter(|_| listing.total_is_wrong()) {
             self.telemetry.anomalies(question.endpoint, "total", 1);
-            if self.is_first(question.endpoint, "total") {
+            if self.is_first(&question, "total") {
                 tracing::warn!(
                     account = question.target.map(|(target, _)| target.account.as_str()),
                     currency = question.target.map(|(target, _)| target.currency.as_str()),
@@ -427,18 +533,22 @@ impl PoolClient {
 
     /// Sends the request and reads the body; whatever the status, it is noted in `status` once it came.
     async fn send(&self, question: &Question<'_>, status: &mut Option<StatusCode>) -> Result<Vec<u8>, FetchError> {
-        let mut request = self.http.get(self.url(question));
+        let mut headers = HeaderMap::new();
         let key = question.target.map(|(_, key)| key);
         if let Some(key) = key {
             // The configuration has made sure that the key fits a header.
-            let mut value = HeaderValue::from_str(key.expose())
-                .map_err(|_| FetchError::Connect("the key does not fit into a header".to_owned()))?;
+            let mut value = HeaderValue::from_str(key.expose()).map_err(|_| FetchError::Connect {
+                cause: "the key does not fit into a header".to_owned(),
+                proxy: None,
+            })?;
             value.set_sensitive(true);
-            request = request.header(KEY_HEADER, value);
+            headers.insert(KEY_HEADER, value);
         }
-        let mut response = request.send().await.map_err(|error| self.transport(&error, key))?;
+        let answer = self.transport.get(&self.url(question), &headers).await;
+        let (mut response, channel) = answer.map_err(|error| self.transport_error(&error, key))?;
         let code = response.status();
         *status = Some(code);
+        // After a server error the channel is dropped: the next request connects anew, perhaps to another address.
         match code.as_u16() {
             200..=299 => {}
             status @ (401 | 403) => return Err(FetchError::Auth { status, with_key: question.target.is_some() }),
@@ -453,12 +563,13 @@ impl PoolClient {
         let limit = self.api.max_response_bytes;
         let expected = response.content_length().and_then(|length| usize::try_from(length).ok());
         let mut body = Vec::with_capacity(expected.unwrap_or(0).min(limit).min(MOST_EXPECTED));
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.transport(&error, key))? {
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.transport_error(&error, key))? {
             if body.len() + chunk.len() > limit {
                 return Err(FetchError::BodyTooLarge(limit));
             }
             body.extend_from_slice(&chunk);
         }
+        self.transport.release(channel);
         Ok(body)
     }
 
@@ -481,20 +592,30 @@ impl PoolClient {
     }
 
     /// Sorts what went wrong between us and the pool.
-    fn transport(&self, error: &reqwest::Error, key: Option<&ApiKey>) -> FetchError {
+    fn transport_error(&self, error: &reqwest::Error, key: Option<&ApiKey>) -> FetchError {
         // A certificate, for one, may say anything.
         let cause = innermost(error, key);
+        let proxy = self.transport.route().proxy().cloned();
         let chain = || std::iter::successors(error.source(), |&error| error.source());
-        if error.is_timeout() {
+        if error.is_timeout() && error.is_connect() {
+            FetchError::ConnectTimeout { limit: self.transport.connect_timeout(), proxy }
+        } else if error.is_timeout() {
             FetchError::Timeout(self.api.timeout)
         } else if error.is_dns() {
-            FetchError::Dns(cause)
+            FetchError::Dns { cause, proxy }
         } else if chain().any(is_tls) {
-            FetchError::Tls(cause)
+            // An error of the tunnel comes before TLS with the pool begins, so it is about TLS with the proxy.
+            match proxy {
+                Some(proxy) if chain().any(is_tunnel) => FetchError::ProxyTls { cause, proxy },
+                proxy => FetchError::Tls { cause, proxy },
+            }
         } else if error.is_decode() && !chain().any(|error| error.is::<hyper::Error>()) {
             FetchError::Decode(format!("its compression is broken ({cause})"))
         } else {
-            FetchError::Connect(cause)
+            match proxy {
+                Some(proxy) if chain().any(is_tunnel) => FetchError::ProxyConnect { cause, proxy },
+                proxy => FetchError::Connect { cause, proxy },
+            }
         }
     }
 
@@ -520,22 +641,22 @@ impl PoolClient {
         target.map_or_else(|| "nowhere".to_owned(), |target| clean(&target, key))
     }
 
-    /// Counts what an answer held that was not of the documented shape, and logs each kind the first time.
+    /// Counts the values of an answer that are not as documented, and logs the first of each account and field.
     fn report(&self, question: &Question<'_>, anomalies: &Anomalies) {
         let account = question.target.map(|(target, _)| target.account.as_str());
         let currency = question.target.map(|(target, _)| target.currency.as_str());
         let endpoint = question.endpoint;
         for (field, count) in anomalies.counts() {
             self.telemetry.anomalies(endpoint, field, count);
-            if self.is_first(endpoint, field) {
+            if self.is_first(question, field) {
                 tracing::warn!(
                     account, currency, %endpoint, field, count,
-                    "a field of the answer is not as documented; its value is left out (further ones are only counted)",
+                    "unexpected value in an API response; field skipped (further ones of this account are only counted)",
                 );
             }
         }
         let percent = anomalies.reject_rate_above_one() && self.api.reject_rate_unit == RejectRateUnit::Ratio;
-        if percent && self.is_first(endpoint, "reject_rate above 1") {
+        if percent && self.is_first(question, "reject_rate above 1") {
             tracing::warn!(
                 account, currency, %endpoint,
                 "a reject_rate is above 1, so the pool tells it in percent: set api.reject_rate_unit: percent",
@@ -543,9 +664,24 @@ impl PoolClient {
         }
     }
 
-    /// Whether this was not logged yet; from now on it was.
-    fn is_first(&self, endpoint: Endpoint, what: &'static str) -> bool {
-        self.logged.lock().unwrap_or_else(PoisonError::into_inner).insert((endpoint, what))
+    /// Whether this anomaly is to be logged: it is the first of its account and field, and the log does not have
+    /// [`MAX_LOGGED`] others.
+    fn is_first(&self, question: &Question<'_>, what: &'static str) -> bool {
+        let account = question.target.map(|(target, _)| target.account.clone());
+        let (first, full) = {
+            let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+            let room = logged.len() < MAX_LOGGED;
+            let first = room && logged.insert((question.endpoint, account, what));
+            (first, first && logged.len() == MAX_LOGGED)
+        };
+        if full {
+            tracing::warn!(
+                anomalies = MAX_LOGGED,
+                "many unexpected values in API responses; further ones are only counted \
+                 (btcpool_exporter_schema_anomalies_total)"
+            );
+        }
+        first
     }
 }
 
@@ -559,23 +695,21 @@ impl<'a> Question<'a> {
     }
 }
 
-/// An HTTP client for a URL, as far as it is the same for everything that we ask.
-fn http(url: &Url) -> reqwest::ClientBuilder {
+/// The builder of every HTTP client here.
+fn builder() -> reqwest::ClientBuilder {
     // Fails when another provider is installed already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let builder = reqwest::Client::builder()
+    reqwest::Client::builder()
         .user_agent(concat!("btcpool-exporter/", env!("CARGO_PKG_VERSION")))
         // reqwest would send the key along to wherever a redirect points.
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)
-        .tcp_nodelay(true);
-    if url.scheme() == "http" {
-        // Plain HTTP is for this machine: a proxy elsewhere would see the keys, and CA certificates, which a small
-        // container may lack, are not needed.
-        builder.no_proxy().tls_certs_only([])
-    } else {
-        builder
-    }
+        .tcp_nodelay(true)
+}
+
+/// Whether an error is one of the tunnel through a proxy, whose type is private to the HTTP library.
+fn is_tunnel(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.to_string().starts_with("tunnel error: ")
 }
 
 fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {

@@ -26,7 +26,7 @@ pub use self::backfill::backfill;
 use crate::{
     Exporter,
     cli::{self, Flags},
-    client::{self, health::Whose},
+    client::{self, SetupError, health::Whose, proxy::Route},
     clock::Clock,
     collector::{self, Format, Moment, Scope, View},
     config::{self, Config, ConfigError, ListenAddress, LogFormat, LogLevel, Polling, duration_text, sources::Sources},
@@ -46,6 +46,9 @@ pub enum Failure {
     /// The configuration is wrong; nothing was done yet.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A proxy or trust roots that the environment names cannot be used; nothing was done yet.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
     /// A flag's value is wrong; nothing was done yet.
     #[error("{0}")]
     Usage(String),
@@ -59,7 +62,7 @@ impl Failure {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Running(_) => 1,
-            Self::Config(_) | Self::Usage(_) => 2,
+            Self::Config(_) | Self::Setup(_) | Self::Usage(_) => 2,
         }
     }
 
@@ -78,6 +81,8 @@ pub async fn serve(flags: &Flags, sockets: ListenFd) -> Result<(), Failure> {
     let web = load_web(&config)?;
     start_log(&config);
     warn_of(&web);
+    let mut exporter = Exporter::new(config, Clock::system())?;
+    let config = exporter.config.clone();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         revision = env!("BTCPOOL_EXPORTER_REVISION"),
@@ -85,6 +90,7 @@ pub async fn serve(flags: &Flags, sockets: ListenFd) -> Result<(), Failure> {
         targets = config.targets().count(),
         shard = format!("{} of {}", config.shard.index, config.shard.count),
         pool = %config.api.base_url,
+        proxy = %exporter.poller.route(),
         config = flags.config_file.as_ref().map(|path| path.display().to_string()),
         "starting",
     );
@@ -98,7 +104,6 @@ pub async fn serve(flags: &Flags, sockets: ListenFd) -> Result<(), Failure> {
     // From here on a SIGHUP waits to be heard; unheard it would end the process.
     let hangups = tokio::signal::unix::signal(SignalKind::hangup()).map_err(Failure::running)?;
     let listeners = if config.web.systemd_socket { inherited(sockets)? } else { bind(&config, &shutdown).await? };
-    let mut exporter = Exporter::new(config, Clock::system()).map_err(Failure::running)?;
     exporter.web = web;
     exporter.manager = Manager::from_env();
     let (flags, environment) = (flags.clone(), environment()?);
@@ -157,7 +162,7 @@ pub async fn demo(flags: &Flags, demo: &cli::Simulation) -> Result<(), Failure> 
     lines.push(format!("{}Ctrl-C stops the demo.\n", refused.unwrap_or_default()));
     print(&lines.join("\n"))?;
     let serving = tokio::spawn(server::serve(pool_listener, pool.router(), shutdown.clone()));
-    let mut exporter = Exporter::new(config, clock).map_err(Failure::running)?;
+    let mut exporter = Exporter::new(config, clock)?;
     exporter.web = web;
     exporter.manager = Manager::from_env();
     exporter.run(listeners, shutdown).await.map_err(Failure::running)?;
@@ -174,7 +179,7 @@ pub async fn demo(flags: &Flags, demo: &cli::Simulation) -> Result<(), Failure> 
 pub async fn once(flags: &Flags) -> Result<(), Failure> {
     let config = load(flags)?;
     start_log(&config);
-    let exporter = Exporter::new(config, Clock::system()).map_err(Failure::running)?;
+    let exporter = Exporter::new(config, Clock::system())?;
     // However long it takes, what came first is not stale at its end: nothing newer will come.
     let begin = std::time::Instant::now();
     exporter.poller.once().await;
@@ -215,11 +220,11 @@ pub async fn check(flags: &Flags, probe: bool) -> Result<(), Failure> {
     let web = load_web(&config)?;
     // What is unwise is part of what is printed.
     start_log_to(&config, io::stderr);
-    print(&summary(flags, &config, &web.terms(), &environment()?))?;
+    let exporter = Exporter::new(config, Clock::system())?;
+    print(&summary(flags, &exporter.config, exporter.poller.route(), &web.terms(), &environment()?))?;
     if !probe {
         return Ok(());
     }
-    let exporter = Exporter::new(config, Clock::system()).map_err(Failure::running)?;
     let (mut failed, mut all) = (0, 0);
     for (target, account) in exporter.config.targets() {
         all += 1;
@@ -240,7 +245,13 @@ pub async fn check(flags: &Flags, probe: bool) -> Result<(), Failure> {
 }
 
 /// What a configuration means, for people: fit to be shown to others, as nothing of it is secret.
-fn summary(flags: &Flags, config: &Config, terms: &server::Terms, environment: &[(String, String)]) -> String {
+fn summary(
+    flags: &Flags,
+    config: &Config,
+    route: &Route,
+    terms: &server::Terms,
+    environment: &[(String, String)],
+) -> String {
     let file = flags.config_file.as_ref().map_or_else(|| "none".to_owned(), |path| path.display().to_string());
     let api = &config.api;
     let mut lines = vec![
@@ -268,6 +279,7 @@ fn summary(flags: &Flags, config: &Config, terms: &server::Terms, environment: &
             api.page_size,
             api.reject_rate_unit.as_str(),
         ),
+        format!("proxy       {route}"),
         format!("live        every {}, shown for {}", duration_text(live.interval), duration_text(live.stale_after)),
         format!(
             "history     every {}, shown for {}; the pool's day begins at UTC{}",

@@ -136,6 +136,7 @@ impl Exporter {
         for listener in listeners {
             serving.spawn(server.clone().serve(listener, shutdown.clone()));
         }
+        let mut setups = JoinSet::new();
         let mut watching = JoinSet::new();
         if let Some(reloader) = self.reloader.take() {
             watching.spawn(reloader.watch());
@@ -159,7 +160,17 @@ impl Exporter {
                 _ = watching.join_next() => break Err(RunError::TaskEnded("the watch over files, health or polls")),
                 // This exporter has a sender of its own, so that there is always one to come.
                 Some((config, reply)) = self.reloads.1.recv() => {
-                    let result = self.take_up(config, &mut polling);
+                    // Trust roots are read from disk, which may be slow. One reload is under way at a time.
+                    let (telemetry, clock) = (self.telemetry.clone(), self.clock);
+                    let new_client = config.api != self.config.api;
+                    setups.spawn_blocking(move || {
+                        let client = new_client.then(|| client(&config, &telemetry, clock)).transpose();
+                        (config, client, reply)
+                    });
+                }
+                // One that panicked has dropped its reply, which the reload hears.
+                Some(Ok((config, client, reply))) = setups.join_next(), if !setups.is_empty() => {
+                    let result = client.map(|client| self.take_up(config, client, &mut polling));
                     if result.is_ok() {
                         app.show(self.config.clone(), self.store.clone(), self.poller.budget().clone());
                         complaint = self.complain(complaint.as_deref());
@@ -216,7 +227,8 @@ impl Exporter {
     }
 
     /// Goes on under another configuration; what is polled under both is polled on, and what is known of it stays.
-    fn take_up(&mut self, mut config: Config, polling: &mut Tasks) -> Result<(), SetupError> {
+    /// With a `client` the pool is asked in another way.
+    fn take_up(&mut self, mut config: Config, client: Option<PoolClient>, polling: &mut Tasks) {
         let before = &self.config;
         let store = Arc::new(self.store.successor(before, &config));
         if config.web != before.web || config.log != before.log {
@@ -229,11 +241,9 @@ impl Exporter {
             tracing::warn!("{warning}");
         }
         let config = Arc::new(config);
-        let client = || client(&config, &self.telemetry, self.clock);
-        let poller = Arc::new(self.poller.successor(config.clone(), store.clone(), client)?);
+        let poller = Arc::new(self.poller.successor(config.clone(), store.clone(), client));
         poller.spawn(polling, Some(&self.poller));
         (self.config, self.store, self.poller) = (config, store, poller);
-        Ok(())
     }
 
     /// Warns when the budget cannot carry the polling, unless that was said. Tells what there is to say.

@@ -24,7 +24,7 @@ use tokio::{
 
 use crate::{
     budget::Budget,
-    client::{FetchError, PoolClient},
+    client::{FetchError, PoolClient, proxy::Route},
     clock::Clock,
     config::{ApiKey, Config, Polling},
     history::{History, Income, Payments, day_start, pool_day},
@@ -135,24 +135,20 @@ impl Poller {
         Self { config, store, terms: Arc::new(terms) }
     }
 
-    /// The poller of another configuration. Where that asks the pool in the same way and as often, it goes on with the
-    /// same client and budget; else `client` makes a client, which keeps to what the pool said of being asked too much.
-    ///
-    /// # Errors
-    ///
-    /// Those of `client`.
-    pub fn successor<E>(
-        &self,
-        config: Arc<Config>,
-        store: Arc<Store>,
-        client: impl FnOnce() -> Result<PoolClient, E>,
-    ) -> Result<Self, E> {
-        if config.api == self.config.api && config.polling == self.config.polling {
-            return Ok(Self { config, store, terms: self.terms.clone() });
+    /// The poller of another configuration. Without a new `client` it keeps this one's client and budget; a new client
+    /// inherits the pause and the slower rate that the pool asked for.
+    pub fn successor(&self, config: Arc<Config>, store: Arc<Store>, client: Option<PoolClient>) -> Self {
+        if client.is_none() && config.polling == self.config.polling {
+            return Self { config, store, terms: self.terms.clone() };
         }
-        let client = if config.api == self.config.api { self.terms.client.clone() } else { client()? };
+        let client = client.unwrap_or_else(|| self.terms.client.clone());
         client.take_over(&self.terms.client);
-        Ok(Self::new(config, client, store, self.terms.clock))
+        Self::new(config, client, store, self.terms.clock)
+    }
+
+    /// How requests reach the pool.
+    pub fn route(&self) -> &Route {
+        self.terms.client.route()
     }
 
     /// What its requests come out of.

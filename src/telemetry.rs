@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -23,8 +24,8 @@ pub struct Telemetry {
 /// The figures at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figures {
-    /// Requests by endpoint and HTTP status (`None`: no answer came).
-    pub requests: BTreeMap<(Endpoint, Option<u16>), u64>,
+    /// Requests by endpoint and code.
+    pub requests: BTreeMap<(Endpoint, Code), u64>,
     /// Failed requests by endpoint and reason; those that can happen are there from the start.
     pub request_failures: BTreeMap<(Endpoint, Reason), u64>,
     /// How long requests took, by endpoint.
@@ -37,6 +38,53 @@ pub struct Figures {
     pub reloaded_at: Timestamp,
     /// When the server's own certificate expires, if it has one.
     pub certificate_not_after: Option<Timestamp>,
+}
+
+/// The value of the label `code`. There are few of them, whatever statuses the pool sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Code {
+    /// No answer came.
+    None,
+    /// A status that is registered with IANA.
+    Status(u16),
+    /// The first digit of any other status.
+    Class(u16),
+}
+
+impl From<Option<u16>> for Code {
+    fn from(status: Option<u16>) -> Self {
+        match status {
+            None => Self::None,
+            Some(
+                status @ (100..=104
+                | 200..=208
+                | 226
+                | 300..=305
+                | 307
+                | 308
+                | 400..=417
+                | 421..=426
+                | 428
+                | 429
+                | 431
+                | 451
+                | 500..=508
+                | 510
+                | 511),
+            ) => Self::Status(status),
+            Some(status) => Self::Class(status / 100),
+        }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::Status(status) => write!(f, "{status}"),
+            Self::Class(digit) => write!(f, "{digit}xx"),
+        }
+    }
 }
 
 /// A histogram of durations.
@@ -77,7 +125,7 @@ impl Telemetry {
     /// A request was answered with that status, or not at all.
     pub fn request(&self, endpoint: Endpoint, status: Option<u16>, took: Duration) {
         let mut figures = self.figures();
-        *figures.requests.entry((endpoint, status)).or_default() += 1;
+        *figures.requests.entry((endpoint, status.into())).or_default() += 1;
         figures.durations.entry(endpoint).or_default().observe(took.as_secs_f64());
     }
 

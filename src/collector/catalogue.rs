@@ -384,8 +384,7 @@ pub const CATALOGUE: &[Family] = &[
         "Requests to the pool's API, by HTTP status; code is none when no answer came",
         |own, out| {
             own.figures.requests.iter().try_for_each(|((endpoint, code), &count)| {
-                let code = code.map_or_else(|| "none".to_owned(), |code| code.to_string());
-                out(&[("endpoint", endpoint.as_str()), ("code", &code)], Value::Whole(count))
+                out(&[("endpoint", endpoint.as_str()), ("code", &code.to_string())], Value::Whole(count))
             })
         },
     ),

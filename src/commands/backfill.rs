@@ -45,7 +45,7 @@ pub async fn backfill(flags: &cli::Flags, wanted: &cli::Backfilling) -> Result<(
     let mut progress = Progress::begin(targets.len());
     start_log_to(&config, progress.log());
     warn_of_config(&config);
-    let exporter = Exporter::new(config, clock).map_err(Failure::running)?;
+    let exporter = Exporter::new(config, clock)?;
     let requests = || exporter.telemetry.snapshot().requests.values().sum::<u64>();
     for (target, account) in targets {
         let reading = exporter.poller.histories(&target, &account.key);

@@ -15,7 +15,7 @@ use btcpool_exporter::{
     history::Period,
     model::{Coins, Currency, Endpoint, Hashrate, HashrateWindows, Reason, Target},
     store::Store,
-    telemetry::Telemetry,
+    telemetry::{Code, Telemetry},
     wire::{self, Anomalies},
 };
 use serde_json::{Value, json};
@@ -438,7 +438,7 @@ async fn transport_failures_have_their_reason() {
         assert!(error.to_string().contains(message), "{error}");
         assert!(!error.to_string().contains("method="), "the URL is in the text: {error}");
         let requests = asking.telemetry.snapshot().requests;
-        let code = if base_url == half { Some(200) } else { None };
+        let code = Code::from((base_url == half).then_some(200));
         assert_eq!(requests.into_keys().map(|(_, code)| code).collect::<Vec<_>>(), [code], "{base_url}");
     }
 }

@@ -230,6 +230,7 @@ fn check_reports_what_is_polled() {
     let expected = format!(
         "{}The configuration is valid (file: {file})
 pool        https://btcpool.kz/ru/api; timeout 15s, 4 requests at a time, 100 rows a page, reject_rate in ratio
+proxy       none
 live        every 1m, shown for 5m
 history     every 15m, shown for 2h; the pool's day begins at UTC+08
 accounts    2
@@ -256,6 +257,7 @@ fn check_without_a_configuration() {
     let expected = "\
 The configuration is valid (file: none)
 pool        https://btcpool.kz/ru/api; timeout 15s, 4 requests at a time, 100 rows a page, reject_rate in ratio
+proxy       none
 live        every 1m, shown for 5m
 history     every 15m, shown for 2h; the pool's day begins at UTC+08
 accounts    0
@@ -321,6 +323,7 @@ fn check_reports_shards_and_warnings() {
         "{}The configuration is valid (file: {file})
 environment BTCPOOL__API__DAY_UTC_OFFSET, BTCPOOL__API__REQUESTS_PER_SECOND, BTCPOOL__SHARD
 pool        https://btcpool.kz/ru/api; timeout 15s, 4 requests at a time, 100 rows a page, reject_rate in ratio
+proxy       none
 live        every 1m, shown for 5m
 history     every 15m, shown for 2h; the pool's day begins at UTC-03:30
 accounts    1 of 2 (shard 0 of 2)
@@ -966,8 +969,10 @@ fn demo_and_health_need_no_ca_certificates() {
     assert_eq!((code, output.as_str()), (Some(0), "healthy\n"));
     // A real pool cannot be trusted without them, and that is said at once.
     let (code, _, errors) = run(bare(&["once"]));
-    assert_eq!(code, Some(1));
-    assert!(last_line(&errors).ends_with("are CA certificates installed (Debian: ca-certificates)?"), "{errors}");
+    assert_eq!(code, Some(2));
+    let expected = "btcpool-exporter: SSL_CERT_FILE: /nonexistent: No such file or directory (os error 2); name PEM \
+                    certificates, or unset the variable to use those of the system";
+    assert_eq!(last_line(&errors), expected);
 }
 
 /// A flag that may come several times may come in both places.

@@ -3,6 +3,7 @@
 //! | module | what it holds the exporter to |
 //! |---|---|
 //! | `client` | each endpoint's answers and failures, against a real HTTP server |
+//! | `transport` | connections to the pool: reuse, one retry, replacement, proxies, trust roots |
 //! | `paging` | lists in pages, from servers that lie |
 //! | `exposition` | the whole text in both formats, against golden files |
 //! | `kept` | the fast way to the exposition: the same as the plain one, whatever a store holds |
@@ -55,6 +56,7 @@ mod serving;
 #[allow(dead_code, reason = "each target uses a part of it")]
 #[path = "../support/mod.rs"]
 mod support;
+mod transport;
 mod web_config;
 
 use support::parser;
