@@ -151,20 +151,46 @@ impl ApiKey {
     const MAX_BYTES: usize = 4096;
 
     fn parse(text: &str) -> Result<Self, &'static str> {
-        match text.trim_end_matches(['\r', '\n']) {
-            "" => Err("the key is empty"),
-            key if key.len() > Self::MAX_BYTES => Err("the key has more than 4096 bytes"),
-            key if !key.bytes().all(|byte| byte.is_ascii_graphic()) => {
-                Err("the key has a space, a line break or another character that no key has")
-            }
-            key => Ok(Self(key.into())),
-        }
+        let key = text.trim_end_matches(['\r', '\n']);
+        let error = if key.is_empty() {
+            "the key is empty"
+        } else if key.len() > Self::MAX_BYTES {
+            "the key has more than 4096 bytes"
+        } else if begins_with_name(key) {
+            "the key begins with a name, as in a line of an env file; write only the key"
+        } else if is_in_quotes(key) {
+            "the key is in quotes; remove them (docker run --env-file, for one, keeps quotes)"
+        } else if key.split_once([' ', '\t']).is_some_and(|(_, rest)| rest.trim_start().starts_with('#')) {
+            "the key is followed by a comment; remove it (in an env file a comment has a line of its own)"
+        } else if key.starts_with("${") || key.starts_with("$(") {
+            "the key is a reference to a variable, which nothing replaces here; write the key itself"
+        } else if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+            "the key has a space, a line break or another character that no key has"
+        } else {
+            return Ok(Self(key.into()));
+        };
+        Err(error)
     }
 
     /// The key itself, for the request's header and for keeping it out of what is shown.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
+}
+
+/// Whether a text begins or ends with a quotation mark. No valid value but a label does.
+fn is_in_quotes(text: &str) -> bool {
+    const QUOTES: [char; 7] = ['"', '\'', '`', '“', '”', '‘', '’'];
+    text.starts_with(QUOTES) || text.ends_with(QUOTES)
+}
+
+/// Whether a key begins as a line of an env file or of YAML does: `export `, `API_KEY=`, `api_key: `.
+fn begins_with_name(key: &str) -> bool {
+    key.starts_with("export ")
+        || key.split_once(['=', ':']).is_some_and(|(name, value)| {
+            let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+            is_name && !value.is_empty() && name.to_ascii_lowercase().ends_with("key")
+        })
 }
 
 impl PartialEq for ApiKey {

@@ -82,9 +82,15 @@ impl Layer {
     /// When a name is no path of keys, two names give one key, or a value is no YAML.
     pub fn environment(variables: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         let mut layer = Self::new("environment");
-        let mut variables: Vec<_> = variables.into_iter().filter(|(name, _)| name.starts_with(ENV_PREFIX)).collect();
+        let mut variables: Vec<_> = variables.into_iter().filter(|(name, _)| name.contains(ENV_PREFIX)).collect();
         variables.sort();
         for (name, text) in variables {
+            if !name.starts_with(ENV_PREFIX) {
+                let Some(meant) = without_env_file_syntax(&name) else { continue };
+                let message = "the variable's name must begin with BTCPOOL__; remove what is before it (an env file's \
+                               \"export\", a space, a byte-order mark)";
+                return Err(ConfigError::new(&shown_variable(meant), message));
+            }
             let place = shown_variable(&name);
             let mut path: KeyPath = name[ENV_PREFIX.len()..].split("__").map(str::to_ascii_lowercase).collect();
             if path.iter().any(String::is_empty) {
@@ -215,6 +221,13 @@ impl Provider for &Layer {
     fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
         Ok(Map::from([(Profile::Default, self.values.clone())]))
     }
+}
+
+/// The name that was meant, where a program took more of an env file's line for the name.
+fn without_env_file_syntax(name: &str) -> Option<&str> {
+    let name = name.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{FEFF}');
+    let name = name.strip_prefix("export").map_or(name, str::trim_start);
+    name.starts_with(ENV_PREFIX).then_some(name)
 }
 
 /// Puts a value at the end of a path of dictionaries; whether there was room.

@@ -13,13 +13,13 @@ use figment::{
     error::{Actual, Kind},
     value::Value,
 };
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, ExposeSecretMut as _, SecretBox};
 use serde::Deserialize;
 use url::Url;
 
 use super::{
     Account, Api, ApiKey, Cadence, Config, ConfigError, DEFAULTS, Log, LogFormat, LogLevel, Overrides, Polling,
-    RejectRateUnit, Shard, Web,
+    RejectRateUnit, Shard, Web, is_in_quotes,
     layer::{KeyPath, Layer, may_be_key, shown_key, shown_path},
     shape::{RawAccount, RawApi, RawCadence, RawCoin, RawConfig, RawWeb},
     sources::Sources,
@@ -27,6 +27,9 @@ use super::{
     unknown::{SECTIONS, WEB_SECTIONS, misnamed, unknown_key, unknown_section},
 };
 use crate::model::{AccountName, Currency};
+
+/// What to say of a value with quotes of its own, as an env file may leave them.
+const IN_QUOTES: &str = "the value itself is in quotes; remove them";
 
 /// The longest interval or staleness: beyond any use, and well within what the system's clock can add up.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
@@ -251,8 +254,13 @@ impl<'a> Reader<'a> {
         parse(text.trim()).ok_or_else(|| {
             let secret = path.first() == Some(&"accounts") && may_be_key(text, 4);
             let shown = if secret { "the value (not shown: it may be a key)".to_owned() } else { format!("{text:?}") };
-            self.error(path, format!("{shown} is not {expected}"))
+            self.error(path, format!("{shown} is not {expected}{}", quotes_hint(text.trim())))
         })
+    }
+
+    /// A file's path.
+    fn path(&self, path: &[&str], text: &str) -> Result<PathBuf, ConfigError> {
+        if is_in_quotes(text) { Err(self.error(path, IN_QUOTES)) } else { Ok(PathBuf::from(text)) }
     }
 
     fn integer(&self, path: &[&str], text: &str, least: usize, most: usize) -> Result<usize, ConfigError> {
@@ -386,7 +394,8 @@ impl<'a> Reader<'a> {
     fn base_url(&self, text: &str, allow_insecure: bool) -> Result<Url, ConfigError> {
         let path = ["api", "base_url"];
         let Ok(url) = Url::parse(text.trim()) else {
-            return Err(self.error(&path, "is not a URL such as https://btcpool.kz/ru/api"));
+            let hint = quotes_hint(text.trim());
+            return Err(self.error(&path, format!("is not a URL such as https://btcpool.kz/ru/api{hint}")));
         };
         if !url.username().is_empty() || url.password().is_some() {
             return Err(self.error(&path, "must not hold a user or a password; keys belong under accounts"));
@@ -452,7 +461,7 @@ impl<'a> Reader<'a> {
             }
             (None, Some(file)) => {
                 let path = ["accounts", name, "api_key_file"];
-                let file = PathBuf::from(file.expose_secret());
+                let file = self.path(&path, file.expose_secret())?;
                 let (key, warning) = read_key_file(&file, sources).map_err(|error| self.error(&path, error))?;
                 warnings.extend(warning.map(|warning| format!("accounts.{name}.api_key_file: {warning}")));
                 key
@@ -470,8 +479,11 @@ impl<'a> Reader<'a> {
         if currencies.is_empty() {
             return Err(self.error(&path, "is empty; name at least one of BTC, BCH and LTC"));
         }
-        for label in raw.labels.keys() {
+        for (label, value) in &raw.labels {
             let path = ["accounts", name, "labels", label];
+            if value.len() > 1 && value.starts_with('"') && value.ends_with('"') {
+                warnings.push(format!("{}: {IN_QUOTES}, unless they belong to the label", shown_path(&path)));
+            }
             if !is_label_name(label) {
                 return Err(
                     self.error(&path, "is no label name: letters, digits and _, not a digit first, not __ first")
@@ -522,11 +534,17 @@ impl<'a> Reader<'a> {
             },
         )?;
         let max_requests = self.integer(&["web", "max_requests"], &raw.max_requests, 0, 1_000_000)?;
-        let config_file = Some(&raw.config_file).filter(|file| !file.is_empty()).map(PathBuf::from);
+        let config_file = Some(raw.config_file.as_str()).filter(|file| !file.is_empty());
+        let config_file = config_file.map(|file| self.path(&["web", "config_file"], file)).transpose()?;
         let enable_lifecycle = self.truth(&["web", "enable_lifecycle"], &raw.enable_lifecycle)?;
         let systemd_socket = self.truth(&["web", "systemd_socket"], &raw.systemd_socket)?;
         Ok(Web { listen_addresses, telemetry_path, max_requests, config_file, enable_lifecycle, systemd_socket })
     }
+}
+
+/// The end of an error about a value that is in quotes.
+fn quotes_hint(text: &str) -> String {
+    if is_in_quotes(text) { format!("; {IN_QUOTES}") } else { String::new() }
 }
 
 /// Reads a key from its file: a regular file (links are followed) of at most 4 KiB. The second value is a warning.
@@ -540,21 +558,35 @@ fn read_key_file(path: &Path, sources: &mut Sources) -> Result<(ApiKey, Option<S
         Some(text) if text.contains('/') => text.to_owned(),
         _ => "the file".to_owned(),
     };
-    let unreadable = |error: std::io::Error| format!("{shown} cannot be read: {error}");
+    // systemd provides a service's credentials there.
+    let hint = if path.starts_with("/run/credentials") {
+        "; systemd did not provide the file: LoadCredential= is missing or was switched off, as in LXC (docs/systemd.md, \
+         \"In an LXC container\")"
+    } else {
+        ""
+    };
+    let unreadable = |error: std::io::Error| format!("{shown} cannot be read: {error}{hint}");
     let metadata = std::fs::metadata(path).map_err(unreadable)?;
     if !metadata.is_file() {
         return Err(format!("{shown} is not a regular file"));
     }
     let limit = ApiKey::MAX_BYTES as u64;
-    let mut text = Vec::new();
     let file = std::fs::File::open(path).map_err(unreadable)?;
-    file.take(limit + 1).read_to_end(&mut text).map_err(unreadable)?;
-    if text.len() as u64 > limit {
+    // With its full capacity from the start, so that it never grows and leaves a copy behind; it is wiped when dropped.
+    let mut content = SecretBox::new(Box::new(Vec::with_capacity(2 * ApiKey::MAX_BYTES)));
+    file.take(limit + 1).read_to_end(content.expose_secret_mut()).map_err(unreadable)?;
+    let content = content.expose_secret().as_slice();
+    if content.len() as u64 > limit {
         return Err(format!("{shown} has more than 4 KiB, which no key has"));
     }
-    sources.add(path, &text);
-    let text = String::from_utf8(text).map_err(|_| format!("{shown} is not text"))?;
-    let key = ApiKey::parse(&text).map_err(|error| format!("{shown}: {error}"))?;
+    sources.add(path, content);
+    if content.starts_with(b"\xFF\xFE") || content.starts_with(b"\xFE\xFF") {
+        return Err(format!("{shown} is UTF-16 text; save it as UTF-8 (in PowerShell: -Encoding ascii)"));
+    }
+    let text = std::str::from_utf8(content).map_err(|_| format!("{shown} is not text"))?;
+    // Editors on Windows begin a file with a byte-order mark.
+    let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
+    let key = ApiKey::parse(text).map_err(|error| format!("{shown}: {error}"))?;
     let mode = metadata.permissions().mode() & 0o777;
     let warning = is_exposed(mode, metadata.uid(), rustix::process::geteuid().as_raw())
         .then(|| format!("{shown} can be read by group or others (mode {mode:o}); chmod 600 it"));

@@ -8,6 +8,7 @@
 //! | `kept` | the fast way to the exposition: the same as the plain one, whatever a store holds |
 //! | `properties` | any answer, any name: never a panic, always a text that parses |
 //! | `config` | configuration files, the environment, and every broken rule |
+//! | `keys` | keys with something around them, and key files that cannot be read |
 //! | `commands` | the program itself: commands, flags, exit codes, signals |
 //! | `notify` | what a service manager is told: start, reloads, end, signs of life |
 //! | `polling` | cadences, honesty under failure, accounts that do not touch each other |
@@ -40,6 +41,7 @@ mod exposition;
 mod harness;
 mod income;
 mod kept;
+mod keys;
 mod manual;
 mod notify;
 mod page;
