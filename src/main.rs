@@ -32,7 +32,7 @@ fn main() -> ExitCode {
         match command {
             Command::Serve { .. } => commands::serve(&flags, sockets).await,
             Command::Check { probe, .. } => commands::unless_stopped(commands::check(&flags, probe)).await,
-            Command::Once { .. } => commands::unless_stopped(commands::once(&flags)).await,
+            Command::Once { output, .. } => commands::unless_stopped(commands::once(&flags, &output)).await,
             Command::Demo { demo, .. } => commands::demo(&flags, &demo).await,
             Command::Backfill { backfill, .. } => commands::unless_stopped(commands::backfill(&flags, &backfill)).await,
             Command::Health { url, .. } => commands::unless_stopped(commands::health(&flags, url)).await,

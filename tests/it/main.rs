@@ -10,6 +10,7 @@
 //! | `config` | configuration files, the environment, and every broken rule |
 //! | `keys` | keys with something around them, and key files that cannot be read |
 //! | `commands` | the program itself: commands, flags, exit codes, signals |
+//! | `textfile` | `once --output`: the file is replaced when the new one is complete |
 //! | `notify` | what a service manager is told: start, reloads, end, signs of life |
 //! | `polling` | cadences, honesty under failure, accounts that do not touch each other |
 //! | `reload` | taking up another configuration while running |
@@ -53,5 +54,6 @@ mod reload;
 mod rules;
 mod secure;
 mod serving;
+mod textfile;
 mod web_config;
 mod web_files;
