@@ -4,8 +4,8 @@
 //! (file, line and column, or the variable), the key, and the way out. No error quotes a key of the pool.
 
 pub mod layer;
-pub(crate) mod reading;
-mod shape;
+mod reading;
+pub(crate) mod section;
 pub mod sources;
 pub(crate) mod units;
 pub(crate) mod unknown;
@@ -25,7 +25,7 @@ use url::Url;
 pub(crate) use units::{duration_text, utc_offset_text};
 
 use crate::model::{AccountName, Currency, Endpoint, Hashrate, Target, plays_tricks};
-use layer::Layer;
+use layer::{Layer, Place};
 use sources::Sources;
 
 /// The default configuration, in the file's own form.
@@ -376,18 +376,44 @@ pub struct Overrides {
     pub log_format: Option<String>,
 }
 
-/// What is wrong with the configuration, where, and what to do.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{place}: {message}")]
+/// Everything that is wrong with the configuration, in the order of the file: where, what, and what to do. A line for
+/// each.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
-    place: String,
-    message: String,
+    /// At least one.
+    faults: Vec<(Place, String)>,
+}
+
+impl std::error::Error for ConfigError {}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (place, message)) in self.faults.iter().enumerate() {
+            let line_break = if index == 0 { "" } else { "\n" };
+            write!(f, "{line_break}{}: {message}", place.text)?;
+        }
+        Ok(())
+    }
 }
 
 impl ConfigError {
-    /// What came from the configuration, and would play tricks with a terminal or the log, is replaced.
-    pub(crate) fn new(place: &str, message: impl Into<String>) -> Self {
-        Self { place: place.to_owned(), message: message.into().replace(plays_tricks, "\u{FFFD}") }
+    /// One fault. Characters of the message that would play tricks with a terminal or the log are replaced.
+    pub(crate) fn new(place: impl Into<Place>, message: impl Into<String>) -> Self {
+        Self { faults: vec![(place.into(), message.into().replace(plays_tricks, "\u{FFFD}"))] }
+    }
+
+    /// All of them as one, if there are any.
+    pub(crate) fn all(errors: impl IntoIterator<Item = Self>) -> Option<Self> {
+        let mut faults: Vec<_> = errors.into_iter().flat_map(|error| error.faults).collect();
+        // The sort is stable: faults of one place stay in the order of the rules.
+        faults.sort_by(|(one, _), (other, _)| one.cmp(other));
+        (!faults.is_empty()).then_some(Self { faults })
+    }
+
+    /// The same faults, each at another place.
+    fn placed(mut self, place: impl Fn(Place) -> Place) -> Self {
+        self.faults = self.faults.into_iter().map(|(at, message)| (place(at), message)).collect();
+        self
     }
 }
 
@@ -396,7 +422,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// The first thing that is wrong.
+    /// Everything that is wrong.
     pub fn load(
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (String, String)>,
@@ -411,7 +437,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// The first thing that is wrong.
+    /// Everything that is wrong.
     pub fn from_yaml(name: &str, text: &str, overrides: &Overrides) -> Result<Self, ConfigError> {
         let layers =
             vec![Layer::yaml("defaults", DEFAULTS)?, Layer::yaml(name, text)?, reading::command_line(overrides)?];
@@ -436,7 +462,7 @@ impl Config {
 ///
 /// # Errors
 ///
-/// The first thing that is wrong with it.
+/// Everything that is wrong with it.
 pub fn load_web(
     file: Option<&Path>,
     environment: impl IntoIterator<Item = (String, String)>,

@@ -57,7 +57,8 @@ fn threads() -> Result<usize, Failure> {
 }
 
 fn complain(failure: &Failure) -> ExitCode {
+    let text: String = failure.to_string().lines().map(|line| format!("btcpool-exporter: {line}\n")).collect();
     // With standard error closed there is nobody to tell.
-    let _ = writeln!(std::io::stderr(), "btcpool-exporter: {failure}");
+    let _ = std::io::stderr().write_all(text.as_bytes());
     ExitCode::from(failure.exit_code())
 }

@@ -228,7 +228,14 @@ fn what_was_meant_by_an_unknown_key_is_found() {
     }
 }
 
-/// Each file breaks one rule, and tells in its first line the whole error.
+/// The errors that a fixture's first lines tell.
+pub fn told_errors(text: &str) -> String {
+    let errors: Vec<_> = text.lines().map_while(|line| line.strip_prefix("# error: ")).collect();
+    assert!(!errors.is_empty(), "the first line tells the error");
+    errors.join("\n")
+}
+
+/// Each file breaks rules, one as a rule, and tells in its first lines all errors.
 #[test]
 fn broken_files_are_refused() {
     let mut paths: Vec<_> =
@@ -238,8 +245,7 @@ fn broken_files_are_refused() {
     let mut wrong = String::new();
     for path in paths {
         let text = fs::read_to_string(&path).unwrap();
-        let first = text.lines().next().and_then(|line| line.strip_prefix("# error: "));
-        let expected = first.expect("the first line tells the error").replace("{file}", &path.display().to_string());
+        let expected = told_errors(&text).replace("{file}", &path.display().to_string());
         let got = load(Some(&path), &[]).map_or_else(|error| error.to_string(), |_| "it was accepted".to_owned());
         if got != expected {
             wrong += &format!("expected  {expected}\ngot       {got}\n\n");

@@ -127,14 +127,12 @@ fn quotes_around_other_values_are_named() {
         let error = load(&[(name, value)]).unwrap_err().to_string();
         assert_eq!(error, format!("{name}: {expected}{quotes}"));
     }
+    // A list in quotes comes apart.
     let list = [("BTCPOOL__ACCOUNTS__FARM__API_KEY", KEY), ("BTCPOOL__ACCOUNTS__FARM__CURRENCIES", "\"BTC,LTC\"")];
-    assert_eq!(
-        load(&list).unwrap_err().to_string(),
-        format!(
-            "BTCPOOL__ACCOUNTS__FARM__CURRENCIES: accounts.farm.currencies: \"\\\"BTC\" is not a currency of the pool: BTC, \
-             BCH or LTC; {quotes}"
-        )
-    );
+    let place = "BTCPOOL__ACCOUNTS__FARM__CURRENCIES: accounts.farm.currencies";
+    let expected = ["\"\\\"BTC\"", "\"LTC\\\"\""]
+        .map(|text| format!("{place}: {text} is not a currency of the pool: BTC, BCH or LTC; {quotes}"));
+    assert_eq!(load(&list).unwrap_err().to_string(), expected.join("\n"));
     let label = [("BTCPOOL__ACCOUNTS__FARM__API_KEY", KEY), ("BTCPOOL__ACCOUNTS__FARM__LABELS__SITE", "\"Ekibastuz\"")];
     let config = load(&label).unwrap();
     assert_eq!(config.accounts.values().next().unwrap().labels["site"], "\"Ekibastuz\"");

@@ -8,6 +8,7 @@
 //! | `kept` | the fast way to the exposition: the same as the plain one, whatever a store holds |
 //! | `properties` | any answer, any name: never a panic, always a text that parses |
 //! | `config` | configuration files, the environment, and every broken rule |
+//! | `config_faults` | several faults of a configuration at once |
 //! | `keys` | keys with something around them, and key files that cannot be read |
 //! | `commands` | the program itself: commands, flags, exit codes, signals |
 //! | `textfile` | `once --output`: the file is replaced when the new one is complete |
@@ -34,6 +35,7 @@ mod backfill;
 mod client;
 mod commands;
 mod config;
+mod config_faults;
 mod connections;
 mod demand;
 mod demo;
