@@ -388,14 +388,16 @@ fn read_key_file(path: &Path, sources: &mut Sources) -> Result<(ApiKey, Option<S
         Some(text) if text.contains('/') => text.to_owned(),
         _ => "the file".to_owned(),
     };
-    // systemd provides a service's credentials there.
-    let hint = if path.starts_with("/run/credentials") {
-        "; systemd did not provide the file: LoadCredential= is missing or was switched off, as in LXC (docs/systemd.md, \
-         \"In an LXC container\")"
-    } else {
-        ""
+    let unreadable = |error: std::io::Error| {
+        // systemd provides a service's credentials there, while the service runs.
+        let hint = if path.starts_with("/run/credentials") && error.kind() == std::io::ErrorKind::NotFound {
+            "; systemd did not provide the file: the service is not running, its LoadCredential= does not name the file, or \
+             LoadCredential= was switched off, as in LXC (docs/systemd.md, \"In an LXC container\")"
+        } else {
+            ""
+        };
+        format!("{shown} cannot be read: {error}{hint}")
     };
-    let unreadable = |error: std::io::Error| format!("{shown} cannot be read: {error}{hint}");
     let metadata = std::fs::metadata(path).map_err(unreadable)?;
     if !metadata.is_file() {
         return Err(format!("{shown} is not a regular file"));

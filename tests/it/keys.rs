@@ -141,8 +141,8 @@ fn quotes_around_other_values_are_named() {
 
 #[test]
 fn missing_credentials_of_systemd_are_explained() {
-    let hint = "; systemd did not provide the file: LoadCredential= is missing or was switched off, as in LXC (docs/systemd.md, \
-                \"In an LXC container\")";
+    let hint = "; systemd did not provide the file: the service is not running, its LoadCredential= does not name the file, or \
+                LoadCredential= was switched off, as in LXC (docs/systemd.md, \"In an LXC container\")";
     let missing = "cannot be read: No such file or directory (os error 2)";
     for (file, hint) in [
         ("/run/credentials/btcpool-exporter.service/keys_farm", hint),
