@@ -418,7 +418,7 @@ impl PoolClient {
                     self.budget.slow_down();
                 }
                 if let Some(pause) = error.retry_after() {
-                    self.budget.pause(pause);
+                    self.budget.pause(pause.min(self.api.retry_after_max));
                 }
             }
         }
@@ -643,7 +643,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_pool_that_says_so_is_asked_too_much() {
+    fn rate_limit_needs_the_pools_word() {
         let of_status = |status| FetchError::Http { status, retry_after: None };
         let overloads = [FetchError::RateLimited { retry_after: None }, of_status(503)];
         assert!(overloads.iter().all(FetchError::is_overload));

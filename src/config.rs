@@ -69,6 +69,8 @@ pub struct Api {
     pub page_size: usize,
     /// Bound on one answer, in bytes after decompression.
     pub max_response_bytes: usize,
+    /// The longest Retry-After that is obeyed.
+    pub retry_after_max: Duration,
     /// What the pool's `reject_rate` is told in.
     pub reject_rate_unit: RejectRateUnit,
     /// When the pool's day begins.

@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn signs_of_life_come_twice_in_the_time_and_only_while_it_is_healthy() {
+    async fn watchdog_pings_only_while_healthy() {
         let (manager, mut queue) = manager(Some(Duration::from_secs(60)));
         let healthy = Arc::new(AtomicBool::new(true));
         let judge = healthy.clone();
@@ -213,7 +213,7 @@ mod tests {
 
     /// As when the manager itself hangs: its socket is full, and the thread that writes waits for ever.
     #[tokio::test(start_paused = true)]
-    async fn a_manager_that_does_not_read_holds_nothing_up() {
+    async fn unread_manager_blocks_nothing() {
         let (manager, mut queue) = manager(None);
         for _ in 0..10 * QUEUE {
             manager.ready();

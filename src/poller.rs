@@ -478,7 +478,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_missed_tick_comes_late_and_there_is_no_burst() {
+    async fn missed_tick_comes_late_without_burst() {
         let begin = tokio::time::Instant::now();
         let mut ticks = ticks(Duration::from_secs(1), Duration::from_secs(10));
         let mut seen = Vec::new();
@@ -492,7 +492,7 @@ mod tests {
     }
 
     #[test]
-    fn a_history_is_read_completely_at_first_and_once_a_day() {
+    fn history_is_complete_first_and_daily() {
         let now = Instant::now();
         let day = "2024-01-02".parse().ok();
         assert_eq!(resume_day(None, now, day), None);
@@ -502,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_read_before_midnight_nor_long_after_it() {
+    fn midnight_reads_come_soon_after_midnight() {
         let seconds = [0.0, 0.5, 1.0].map(|place| super::behind_midnight(place).as_secs_f64());
         assert_eq!(seconds, [1.0, 16.0, 31.0]);
     }

@@ -22,7 +22,7 @@ use btcpool_exporter::{
 use jiff::{Timestamp, civil::Date};
 use libfuzzer_sys::{arbitrary::Unstructured, fuzz_target};
 
-#[path = "../../tests/it/parser.rs"]
+#[path = "../../tests/support/parser.rs"]
 mod parser;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -252,7 +252,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_are_distinct_and_in_order_however_they_come() {
+    fn rows_are_distinct_and_in_order() {
         let mut random = fastrand::Rng::with_seed(7);
         for round in 0..200 {
             let (mut rows, mut expected) = (Rows::new(), BTreeMap::new());

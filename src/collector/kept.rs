@@ -224,7 +224,7 @@ mod tests {
     };
 
     #[test]
-    fn only_the_groups_that_changed_are_written_again() {
+    fn only_changed_groups_are_rendered_again() {
         let accounts: String = (10..40).map(|number| format!("  farm_{number}: {{ api_key: 0a1b2c }}\n")).collect();
         let config = Config::from_yaml("test", &format!("accounts:\n{accounts}"), &Default::default()).unwrap();
         let store = Store::new(&config);

@@ -22,8 +22,14 @@ use super::{
 };
 use crate::model::{AccountName, Currency};
 
+/// The shortest interval or pause.
+const SECOND: Duration = Duration::from_secs(1);
+
 /// The longest interval or staleness: beyond any use, and well within what the system's clock can add up.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// The longest `api.retry_after_max`.
+const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The most processes that can share the accounts.
 const MOST_SHARDS: usize = 100_000;
@@ -160,6 +166,7 @@ fn api(api: &mut Section<'_>) -> Option<Api> {
         max_response_bytes: api.take("max_response_bytes").parse("a size from 1KiB to 1GiB, such as 8MiB", |text| {
             units::bytes(text).filter(|n| (1 << 10..=1 << 30).contains(n))
         }),
+        retry_after_max: api.take("retry_after_max").duration(SECOND..=LONGEST_PAUSE, "must be from 1s to 24h"),
         reject_rate_unit: api.take("reject_rate_unit").parse("ratio or percent", |text| match text {
             "ratio" => Some(RejectRateUnit::Ratio),
             "percent" => Some(RejectRateUnit::Percent),
@@ -211,7 +218,7 @@ fn polling(polling: &mut Section<'_>) -> Option<Polling> {
 fn cadence(cadence: &mut Section<'_>) -> Option<Cadence> {
     let (interval, stale_after) = (cadence.take("interval"), cadence.take("stale_after"));
     let (interval_text, stale_after_text) = (interval.raw().to_owned(), stale_after.raw().to_owned());
-    let interval = interval.duration(Duration::from_secs(1)..=Duration::MAX, "must be at least 1s");
+    let interval = interval.duration(SECOND..=Duration::MAX, "must be at least 1s");
     let stale_after = stale_after.duration(Duration::ZERO..=LONGEST, "must be at most 8784h (a year)");
     let (interval, stale_after) = (interval?, stale_after?);
     if interval >= stale_after {
@@ -469,7 +476,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_s_file_is_exposed_when_more_can_read_it_than_have_to() {
+    fn key_file_exposed_by_its_mode() {
         for (mode, owner, exposed) in [
             (0o600, 7, false),
             (0o400, 7, false),

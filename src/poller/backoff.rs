@@ -87,14 +87,14 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_key_is_asked_once_more_and_then_rarely() {
+    fn refused_key_retries_once_then_rarely() {
         assert_eq!(waits(Reason::Auth, MINUTE, 3), [None, Some((450, 900)), Some((450, 900))]);
         assert_eq!(waits(Reason::Auth, 15 * MINUTE, 2), [None, Some((900, 900))]);
         assert_eq!(waits(Reason::Auth, Duration::from_secs(2), 2), [None, Some((15, 30))]);
     }
 
     #[test]
-    fn refusals_among_other_failures_do_not_shorten_the_wait() {
+    fn refusals_do_not_shorten_the_backoff() {
         let mut backoff = Backoff::default();
         assert!(!backoff.is_failing());
         let mut next = |reason| backoff.failed(reason, MINUTE, 1.0).map(|wait| wait.as_secs());
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn it_never_ends_however_long_an_outage_lasts() {
+    fn backoff_survives_any_outage() {
         let mut backoff = Backoff::default();
         for _ in 0..100 {
             backoff.failed(Reason::Connect, MINUTE, 1.0);

@@ -574,7 +574,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_piece_of_an_answer_is_never_large() {
+    fn last_chunk_of_a_response_is_small() {
         const K: usize = 1024;
         let lengths = |protocol, length: usize| {
             let under_way = Arc::new(Activity::new(Limits::default())).begin(protocol);

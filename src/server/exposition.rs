@@ -174,7 +174,7 @@ mod tests {
     const DAY: Duration = Duration::from_secs(86_400);
 
     #[tokio::test]
-    async fn a_scrape_sees_every_poll_that_ended_and_nothing_of_yesterday() {
+    async fn scrape_sees_every_finished_poll() {
         let yaml = "accounts: { farm: { api_key: 0a1b2c-3d4e5f } }";
         let config = Arc::new(Config::from_yaml("test", yaml, &Default::default()).unwrap());
         let store = Arc::new(Store::new(&config));

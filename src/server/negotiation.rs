@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sent_is_packed_for_those_who_can_unpack_it() {
+    fn gzip_only_for_clients_that_accept_it() {
         for (accept, expected) in [
             ("gzip", Encoding::Gzip),
             ("deflate, GZIP;q=0.5, br", Encoding::Gzip),
@@ -129,7 +129,7 @@ mod tests {
         assert_eq!(encoding(&HeaderMap::new()), Encoding::Identity);
     }
     #[test]
-    fn the_page_speaks_the_language_that_is_wanted_most() {
+    fn page_language_follows_preference() {
         for (accept, expected) in [
             ("ru", Language::Russian),
             ("ru-RU,ru;q=0.9,en-US;q=0.8,en;q=0.7", Language::Russian),

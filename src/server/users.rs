@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_leaves_does_not_free_the_turn_while_its_password_is_looked_at() {
+    async fn permit_outlives_a_client_that_leaves() {
         let users = users();
         let asking = tokio::spawn({
             let users = users.clone();
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn more_than_may_wait_are_sent_away_at_once() {
+    async fn full_queue_rejects_at_once() {
         let users = users();
         let _turn = users.turn.clone().acquire_owned().await;
         let waiting: Vec<_> = (0..QUEUE)

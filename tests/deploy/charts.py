@@ -36,7 +36,7 @@ KUBERNETES = ["1.25", "1.28", "1.37"]
 
 work = pathlib.Path(sys.argv[1])
 rendered_directory = work / "rendered"
-update = os.environ.get("UPDATE_GOLDEN") == "1"
+update = os.environ.get("UPDATE") == "1"
 failures = []
 
 
@@ -167,7 +167,7 @@ def check_rendered():
     text = helm("template", "btcpool-exporter", CHART, "--set", "prometheusRule.enabled=true").stdout
     [rule] = of_kind(objects(text), "PrometheusRule")
     rule["metadata"] = {"name": "btcpool-exporter"}
-    head = "# The rules of deploy/prometheus/rules, written by: UPDATE_GOLDEN=1 tests/deploy/run charts\n"
+    head = "# The rules of deploy/prometheus/rules, written by: UPDATE=1 tests/deploy/run charts\n"
     golden(RULES_COPY, head + dump([rule]))
 
     # The manifests as someone has them who followed the documentation: with a key in place.
@@ -197,6 +197,8 @@ REFUSED = [
     ({"log": {"level": "loud"}}, "at '/log/level': value must be one of 'debug', 'info', 'warn', 'error'"),
     ({"scrape": {"job": "pool"}}, "at '/scrape/job': 'pool' does not match pattern '^btcpool'"),
     ({"dashboards": {"language": "kk"}}, "at '/dashboards/language': value must be one of 'en', 'ru', 'both'"),
+    ({"networkPolicy": {"dnsPorts": [0]}}, "at '/networkPolicy/dnsPorts/0': minimum: got 0, want 1"),
+    ({"vmPodScrape": {"maxScrapeSize": "64 MB"}}, "at '/vmPodScrape/maxScrapeSize': '64 MB' does not match pattern"),
     ({"web": {"probes": "none"}}, "at '/web/probes': value must be one of 'exec', 'https', 'http'"),
     ({"config": {"web": {"max_requests": 1}}}, "at '/config': additional properties 'web' not allowed"),
     ({"config": {"api": {"timeuot": "1s"}}}, "at '/config/api': additional properties 'timeuot' not allowed"),
@@ -303,6 +305,7 @@ VM_POD_SCRAPE = {
     "podMetricsEndpoints": [
         {
             **dict.fromkeys(["port", "path", "interval", "scrapeTimeout", "scheme", "honorLabels", "tlsConfig", "basicAuth"]),
+            "max_scrape_size": None,
             "relabelConfigs": [RELABELING],
             "metricRelabelConfigs": [RELABELING],
         }
@@ -562,7 +565,51 @@ def golden(file, text):
         file.write_text(text)
         print(f"written: {file}")
     else:
-        fail(f"{file} is not what is rendered now; UPDATE_GOLDEN=1 writes it:\n{difference(before, text, file)}")
+        fail(f"{file} is not what is rendered now; UPDATE=1 writes it:\n{difference(before, text, file)}")
+
+
+# --- vmalert ----------------------------------------------------------------------------------------------------------
+
+
+def check_vmalert():
+    """The rules as docs/alerts.md has them for vmalert, with the command that it shows for old versions."""
+    section = pathlib.Path("docs/alerts.md").read_text().partition("### vmalert\n")[2].partition("\n## ")[0]
+    [newest] = re.findall(r"^vmalert 1\.(\d+) or newer", section, re.MULTILINE)
+    [command] = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+    directory = work / "vmalert"
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir()
+    (directory / "deploy").symlink_to(pathlib.Path("deploy").resolve())
+    must("sh", "-euc", command, cwd=directory)
+    [without] = directory.glob("*.yml")
+    for file in RULES.glob("*.yml"):
+        if file.name != "alerts.yml":
+            shutil.copy(file, directory)
+
+    # The command may take away that field, and nothing else.
+    def fields(file):
+        return [rule for group in yaml.safe_load(file.read_text())["groups"] for rule in group["rules"]]
+
+    expected = fields(RULES / "alerts.yml")
+    for rule in expected:
+        rule.pop("keep_firing_for", None)
+    if fields(without) != expected:
+        fail(f"{command.strip()}: more or less than keep_firing_for is gone")
+
+    def taken(rules):
+        return run("vmalert", "-dryRun", f"-rule={rules}/*.yml")
+
+    stripped = taken(directory)
+    if stripped.returncode != 0:
+        fail(f"vmalert refuses the rules without keep_firing_for: {stripped.stderr}")
+    version = must("dpkg-query", "--show", "--showformat=${Version}", "victoria-metrics")
+    whole = taken(RULES)
+    if int(version.split(".")[1]) >= int(newest):
+        if whole.returncode != 0:
+            fail(f"vmalert {version} refuses the rules: {whole.stderr}")
+    elif "unknown fields in rule: keep_firing_for" not in whole.stderr:
+        fail(f"vmalert {version} does not say what docs/alerts.md says: {whole.stderr}")
+    print(f"vmalert {version}: {len(expected)} rules")
 
 
 # --- configuration ----------------------------------------------------------------------------------------------------
@@ -814,6 +861,7 @@ work.mkdir(parents=True, exist_ok=True)
     "valid": check_valid,
     "pods": check_pods,
     "files": check_files,
+    "vmalert": check_vmalert,
     "configuration": check_configuration,
     "probes": check_probes,
     "documents": check_documents,

@@ -33,11 +33,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt as _;
 
 use crate::{
-    noon::noon,
     past::{self, seconds},
-    pool::{Labels, number},
     programs::{Alertmanager, Exporter, Prometheus, key},
     scraping::prometheus,
+    support::{
+        noon::noon,
+        pool::reader::{Labels, number},
+    },
 };
 
 /// How much faster everything happens.
@@ -97,7 +99,7 @@ const STORIES: [Story; 8] = [
         trouble: Trouble::Throttled(0.4),
         account: "shed",
         machines: "shed.007",
-        minutes: (0, OPEN),
+        minutes: (-LEAD, OPEN),
         alert: "BTCpoolWorkerSlow",
         labels: &[("account", "shed"), ("currency", "BTC"), ("worker", "shed.007"), ("worker_id", "25000106")],
         within: 300,
@@ -147,7 +149,7 @@ const STORIES: [Story; 8] = [
         trouble: Trouble::PoolWeak(0.6),
         account: "",
         machines: "",
-        minutes: (180, OPEN),
+        minutes: (150, OPEN),
         alert: "BTCpoolPoolHashrateLow",
         labels: &[("currency", "BTC")],
         within: 45,
@@ -395,7 +397,7 @@ fn scaled_alertmanager(inbox: &str) -> String {
 }
 
 #[test]
-fn durations_are_scaled_and_nothing_else_is() {
+fn only_durations_are_scaled() {
     let promql = r#"last_over_time(a:b:1h{window="10m"}[35m]) offset 1d > 2 * 86400 + rate(x_10m[2d:5m]) / 1e15 or b[1h30m] == 0.5"#;
     let expected = r#"last_over_time(a:b:1h{window="10m"}[35000ms]) offset 1440000ms > 2 * 86400 + rate(x_10m[2880000ms:5000ms]) / 1e15 or b[90000ms] == 0.5"#;
     assert_eq!(scaled_promql(promql), expected);
@@ -448,7 +450,7 @@ fn week(pool: &FastPool) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_must_be_told_of_an_incident_is_told_and_of_nothing_else() {
+async fn incidents_notify_exactly_the_receivers() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let (pool, day_utc_offset) = pool().await;

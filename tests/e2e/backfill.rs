@@ -22,10 +22,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    pool::{self, Said, date, number, sum_units},
     programs::{Demo, Ended, Prometheus, exporter, run},
     rules::promtool,
     scraping::{prometheus, prometheus_3},
+    support::pool::reader::{self, Said, date, number, sum_units},
 };
 
 /// When the simulated pool's day begins.
@@ -59,7 +59,7 @@ impl Desk {
         away_from_midnight().await;
         let demo = Demo::start().await;
         let folder = tempfile::tempdir().unwrap();
-        let yaml = pool::twin().configuration(demo.pool_url.as_str(), 0.0);
+        let yaml = reader::twin().configuration(demo.pool_url.as_str(), 0.0);
         fs::write(folder.path().join("config.yml"), yaml).unwrap();
         Self { demo, folder }
     }
@@ -106,7 +106,7 @@ fn with_accounts(mut command: Command, more: &[&str]) -> Command {
 
 /// Account and currency.
 fn owner(metric: &Value) -> (String, String) {
-    (pool::text(metric, "account").to_owned(), pool::text(metric, "currency").to_owned())
+    (reader::text(metric, "account").to_owned(), reader::text(metric, "currency").to_owned())
 }
 
 /// What PromQL gives for each account and currency, in whole 1e-8 coins; it must be whole.
@@ -130,7 +130,7 @@ fn closed(said: &Said) -> Vec<&Value> {
 
 async fn every_month_is_the_pool_s(program: PathBuf) {
     let desk = Desk::start().await;
-    let said = pool::said(&desk.demo).await;
+    let said = reader::said(&desk.demo.pool_url).await;
     let last = closed(&said[0]).into_iter().map(date).max().unwrap();
     let file = desk.path("past.om");
     let ended = desk.backfill(&file, &["--to", &last.to_string()]);
@@ -196,12 +196,12 @@ async fn every_month_is_the_pool_s(program: PathBuf) {
 }
 
 #[tokio::test]
-async fn every_month_is_the_pool_s_in_prometheus() {
+async fn months_match_the_pool_in_prometheus() {
     every_month_is_the_pool_s(prometheus()).await;
 }
 
 #[tokio::test]
-async fn every_month_is_the_pool_s_in_prometheus_3() {
+async fn months_match_the_pool_in_prometheus_3() {
     every_month_is_the_pool_s(prometheus_3()).await;
 }
 
@@ -228,7 +228,7 @@ struct Points {
 /// From three days ago to now: history at first, and what is scraped at last.
 async fn the_join_has_no_seam_and_no_double(program: PathBuf) {
     let desk = Desk::start().await;
-    let said = pool::said(&desk.demo).await;
+    let said = reader::said(&desk.demo.pool_url).await;
     let today = said[0].income.iter().map(date).max().unwrap();
     let first = today.checked_sub(3.days()).unwrap();
 
@@ -271,12 +271,12 @@ async fn the_join_has_no_seam_and_no_double(program: PathBuf) {
 }
 
 #[tokio::test]
-async fn the_join_has_no_seam_and_no_double_in_prometheus() {
+async fn join_is_seamless_in_prometheus() {
     the_join_has_no_seam_and_no_double(prometheus()).await;
 }
 
 #[tokio::test]
-async fn the_join_has_no_seam_and_no_double_in_prometheus_3() {
+async fn join_is_seamless_in_prometheus_3() {
     the_join_has_no_seam_and_no_double(prometheus_3()).await;
 }
 
@@ -333,7 +333,7 @@ async fn measured(accounts: usize, days: i32) -> Run {
 
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::print_stdout, reason = "the figures are what one wants to see of this test")]
-async fn memory_does_not_grow_with_years_and_accounts() {
+async fn memory_is_independent_of_history() {
     let few = measured(2, 300).await;
     let many = measured(20, 3000).await;
     for run in [&few, &many] {

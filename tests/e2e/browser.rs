@@ -8,8 +8,8 @@ use serde_json::json;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
 use crate::{
-    pool,
     programs::{Demo, Exporter, Pool, http, key, until},
+    support::pool::reader,
     webdriver::{Browser, DESK, Look},
 };
 
@@ -58,7 +58,7 @@ fn hold<'a>(what: &str, texts: &[String], wanted: impl IntoIterator<Item = &'a s
 }
 
 #[tokio::test]
-async fn the_page_tells_of_a_refused_key_first_and_of_every_account() {
+async fn page_lists_a_refused_key_first() {
     let demo = Demo::start().await;
     let browser = open(DESK, &demo.url, "/", "refused").await;
     assert_eq!(browser.texts("h1").await, ["The pool refuses the key of former_client"]);
@@ -72,7 +72,7 @@ async fn the_page_tells_of_a_refused_key_first_and_of_every_account() {
     let endpoints = browser.texts("#troubles td[data-label=Endpoints]").await;
     assert_eq!(endpoints, ["summary_data, profit_history, payment_history, workers"]);
     // One row for each currency of each account, those with trouble first.
-    let farm = pool::twin();
+    let farm = reader::twin();
     let accounts = farm.farm().accounts.iter();
     let holdings =
         accounts.flat_map(|account| account.holdings.iter().map(|holding| (&account.name, holding.currency)));
@@ -101,7 +101,7 @@ async fn the_page_tells_of_a_refused_key_first_and_of_every_account() {
 }
 
 #[tokio::test]
-async fn a_healthy_page_says_so_and_says_when_the_exporter_is_gone() {
+async fn page_shows_health_and_lost_exporter() {
     let pool = Pool::start(&[("hall_1", 30), ("hall_2", 12)]);
     let accounts = ["hall_1", "hall_2"].map(|name| format!("  {name}: {{ api_key: \"{}\" }}\n", key(name)));
     let configuration = format!("{}accounts:\n{}", pool.configuration(), accounts.concat());
@@ -149,7 +149,7 @@ async fn a_healthy_page_says_so_and_says_when_the_exporter_is_gone() {
 }
 
 #[tokio::test]
-async fn a_page_of_a_pool_that_is_down_says_what_to_do() {
+async fn page_of_a_down_pool_says_what_to_do() {
     // Nobody listens on a port that was just given back.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let (exporter, _folder) = exporter(&format!(
@@ -168,7 +168,7 @@ async fn a_page_of_a_pool_that_is_down_says_what_to_do() {
 }
 
 #[tokio::test]
-async fn five_hundred_accounts_are_a_page_that_one_can_read() {
+async fn page_is_readable_with_500_accounts() {
     let names: Vec<_> = (1..=500).map(|number| format!("client_{number:03}")).collect();
     let accounts: Vec<_> = names.iter().map(|name| (name.as_str(), 3)).collect();
     let pool = Pool::start(&accounts);
@@ -197,7 +197,7 @@ async fn five_hundred_accounts_are_a_page_that_one_can_read() {
 }
 
 #[tokio::test]
-async fn what_is_hostile_is_text_and_nothing_else() {
+async fn hostile_names_are_only_text() {
     const HOSTILE: &str = "<img src=x onerror=\"document.title='taken'\">";
     let server = MockServer::start().await;
     let message = json!({ "status": "ERROR", "message": format!("{HOSTILE}<script>document.title='taken'</script>") });
@@ -227,7 +227,7 @@ async fn what_is_hostile_is_text_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_browser_shows_the_metrics_and_does_not_download_them() {
+async fn browser_displays_the_metrics() {
     let demo = Demo::start().await;
     let browser = Browser::start(DESK).await;
     browser.open(&format!("{}/metrics", demo.url)).await;

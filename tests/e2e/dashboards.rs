@@ -116,7 +116,7 @@ fn panels(value: &Value, found: &mut Vec<(String, Vec<Value>)>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_rule_and_every_panel_has_data_from_the_demo() {
+async fn rules_and_panels_have_demo_data() {
     let hours: i64 = std::env::var("PAST_HOURS").map_or(26, |hours| hours.parse().unwrap());
     let from = past::hours_before(Timestamp::now(), hours);
     let span = Span { from, to: from + hours * HOUR, step: 150, scrapes_per_poll: 2, own_figures: true };

@@ -27,8 +27,8 @@ use std::{
 use tempfile::TempDir;
 
 use crate::{
-    pool,
     programs::{Alertmanager, Demo, Ended, Exporter, exporter, run, run_long},
+    support::pool::reader,
 };
 
 /// How long a block may take.
@@ -228,7 +228,7 @@ fn documents() -> Vec<(String, Vec<Block>)> {
 const COMMANDS: &str = "sh";
 
 #[test]
-fn every_block_of_commands_is_run_or_says_why_not() {
+fn command_blocks_run_or_say_why_not() {
     let mut wrong = Vec::new();
     let (mut run, mut elsewhere, mut not_run) = (0, 0, 0);
     for (document, blocks) in documents() {
@@ -253,7 +253,7 @@ fn every_block_of_commands_is_run_or_says_why_not() {
 }
 
 #[test]
-fn what_is_wrong_with_a_block_is_noticed() {
+fn broken_blocks_are_noticed() {
     let judged = |comments: &str, commands: &str| {
         let document = format!("Text.\n\n{comments}   ```sh\n   {commands}\n   ```\n");
         let found = blocks(&document);
@@ -321,7 +321,7 @@ impl Desk {
         }
         fs::write(path(".curlrc"), "fail\nshow-error\n").unwrap();
 
-        let twin = pool::twin();
+        let twin = reader::twin();
         let accounts = twin.farm().accounts.iter().filter(|account| account.key_valid);
         let mut yaml = format!("api: {{ base_url: \"{}\", requests_per_second: 100 }}\naccounts:\n", demo.pool_url);
         for (name, account) in ["farm_a", "farm_b"].into_iter().zip(accounts) {

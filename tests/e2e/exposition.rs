@@ -59,7 +59,7 @@ fn steady(samples: &[Sample]) -> Vec<Sample> {
 }
 
 #[tokio::test]
-async fn strict_parsers_read_the_same_samples_in_both_formats() {
+async fn strict_parsers_read_both_formats_alike() {
     let demo = Demo::start().await;
     let begin = Instant::now();
     let (classic, open_metrics) = loop {
@@ -82,7 +82,7 @@ async fn strict_parsers_read_the_same_samples_in_both_formats() {
 }
 
 #[tokio::test]
-async fn every_family_of_the_catalogue_is_shown_and_no_other() {
+async fn families_are_exactly_the_catalogue() {
     let demo = Demo::start().await;
     let classic = demo.scrape(CLASSIC).await;
     let types = classic.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));

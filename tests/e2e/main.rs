@@ -16,7 +16,8 @@
 //! | `documents` | every block of commands in the documents works as it stands there, or says why it is not run |
 //! | `browser` | a real browser shows the status page, whatever the state, to whomever; axe-core finds nothing against it |
 //!
-//! `programs` starts the programs; `webdriver` drives the browser; `past` makes days that a Prometheus did not have to wait for; `pool` reads the simulated pool's API without the code under test.
+//! `programs` starts the programs; `webdriver` drives the browser; `past` makes days that a Prometheus did not have to
+//! wait for. `support` has the rest: its reader of the simulated pool's API shares nothing with the code under test.
 //!
 //! The demo runs at speed 0: the simulated time stands still, so that figures can be compared exactly. `tests/run`
 //! installs the programs and builds the release first.
@@ -31,21 +32,17 @@ mod browser;
 mod dashboards;
 mod documents;
 mod exposition;
-#[path = "../faults/noon.rs"]
-mod noon;
-#[path = "../it/parser.rs"]
-mod parser;
 mod past;
-mod pool;
 mod programs;
 mod reloading;
 mod rules;
 mod scaling;
 mod scraping;
 mod secure;
+#[allow(dead_code, reason = "each target uses a part of it")]
+#[path = "../support/mod.rs"]
+mod support;
 mod web_config;
-#[path = "../it/web_files.rs"]
-mod web_files;
 mod webdriver;
 
 use std::{collections::BTreeMap, fmt::Debug};

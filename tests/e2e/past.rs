@@ -29,9 +29,9 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    pool::Labels,
     programs::{Prometheus, run_long},
     rules::promtool,
+    support::pool::reader::Labels,
 };
 
 /// What the series of the exporter are called by who scrapes it.

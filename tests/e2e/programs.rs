@@ -2,25 +2,16 @@
 
 use std::{
     ffi::OsString,
-    fmt::Display,
-    fs::File,
-    io::{Read, Write as _},
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    thread,
     time::{Duration, Instant},
 };
 
-use btcpool_exporter::{
-    clock::Clock,
-    demo::{Farm, SimulatedPool},
-    server,
-};
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -28,76 +19,32 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-/// The longest that anything is waited for.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+use crate::support::program;
+pub use crate::support::{
+    PATIENCE, http_builder,
+    pool::simulated::{Pool, SEED, key},
+    program::{Ended, Program},
+    until,
+};
 
 /// How long to wait before looking again.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// A process that is killed, by its id, when it is dropped.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// The text behind `wanted` in the next line of a program's log that holds it.
+async fn logged(program: &mut Program, wanted: &str) -> String {
+    let line = program.until_log_async(wanted).await;
+    line.split_once(wanted).unwrap().1.trim().to_owned()
 }
 
-/// A process in the background whose output goes into a file.
-pub struct Background {
-    name: String,
-    process: Running,
-    output: PathBuf,
+/// The text behind `wanted` in the next line of a program's standard output that holds it.
+pub async fn printed(program: &mut Program, wanted: &str) -> String {
+    let line = program.output().until_async(wanted).await;
+    line.split_once(wanted).unwrap().1.trim().to_owned()
 }
 
-impl Background {
-    pub fn start(mut command: Command, output: PathBuf) -> Self {
-        let name = command.get_program().display().to_string();
-        let file = File::create(&output).unwrap();
-        command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
-        let child = command.spawn().unwrap_or_else(|error| panic!("{name} does not start: {error}"));
-        Self { name, process: Running(child), output }
-    }
-
-    fn output(&self) -> String {
-        String::from_utf8_lossy(&std::fs::read(&self.output).unwrap()).into_owned()
-    }
-
-    fn signal(&self, name: &str) {
-        let mut kill = Command::new("kill");
-        kill.args(["-s", name, &self.process.0.id().to_string()]);
-        assert!(run(kill, "").status.success());
-    }
-
-    /// Waits for a whole line with a text, and gives what follows the text.
-    pub async fn until_says(&mut self, wanted: &str) -> String {
-        let begin = Instant::now();
-        loop {
-            let output = self.output();
-            let whole = output.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-            if let Some((_, rest)) = whole.filter_map(|line| line.split_once(wanted)).next() {
-                return rest.trim().to_owned();
-            }
-            if let Some(status) = self.process.0.try_wait().unwrap() {
-                panic!("{} ended, {status}:\n{}", self.name, self.output());
-            }
-            assert!(begin.elapsed() < PATIENCE, "{} never said {wanted:?}:\n{output}", self.name);
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
-    }
-}
-
-/// An HTTP client that goes straight to where it is sent.
+/// An HTTP client that uses no proxy.
 pub fn http() -> reqwest::Client {
     http_builder().timeout(Duration::from_secs(10)).build().unwrap()
-}
-
-/// The same, before it is built.
-pub fn http_builder() -> reqwest::ClientBuilder {
-    // Fails where another test was first, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().no_proxy()
 }
 
 /// The exporter with its simulated pool, as `demo` runs them.
@@ -107,12 +54,9 @@ pub struct Demo {
     /// Where the pool's API is.
     pub pool_url: Url,
     http: reqwest::Client,
-    _process: Background,
+    _process: Program,
     _directory: TempDir,
 }
-
-/// The seed that `demo` is given here.
-pub const SEED: u64 = 7;
 
 /// The formats of the exposition: how each is called, asked for and announced.
 pub const CLASSIC: Format = Format {
@@ -139,14 +83,14 @@ impl Demo {
         let directory = tempfile::tempdir().unwrap();
         let mut command = exporter_command();
         command.args(["demo", "--speed", "0", "--seed", &SEED.to_string(), "--web.listen-address", "127.0.0.1:0"]);
-        let mut process = Background::start(command, directory.path().join("output"));
-        let pool_url = process.until_says("answers at ").await.parse().unwrap();
-        let metrics = process.until_says("  metrics      ").await;
+        let mut process = Program::start(command);
+        let pool_url = printed(&mut process, "answers at ").await.parse().unwrap();
+        let metrics = printed(&mut process, "  metrics      ").await;
         let url = metrics.strip_suffix("/metrics").unwrap().to_owned();
         let demo = Self { url, pool_url, http: http(), _process: process, _directory: directory };
         let begin = Instant::now();
         while !demo.is_ready().await {
-            assert!(begin.elapsed() < PATIENCE, "the demo does not become ready:\n{}", demo._process.output());
+            assert!(begin.elapsed() < PATIENCE, "the demo does not become ready:\n{}", demo._process.log());
             tokio::time::sleep(LOOK_AGAIN).await;
         }
         demo
@@ -168,71 +112,6 @@ impl Demo {
         assert_eq!(response.headers()[CONTENT_TYPE], format.announced);
         response.text().await.unwrap()
     }
-}
-
-/// Looks again and again until there is something to be seen; `state` tells how things stand when it never comes.
-pub async fn until<T, S: Display>(
-    what: &str,
-    mut look: impl AsyncFnMut() -> Option<T>,
-    state: impl FnOnce() -> S,
-) -> T {
-    let begin = Instant::now();
-    loop {
-        if let Some(seen) = look().await {
-            return seen;
-        }
-        assert!(begin.elapsed() < PATIENCE, "{what} never came:\n{}", state());
-        tokio::time::sleep(LOOK_AGAIN / 5).await;
-    }
-}
-
-/// A simulated pool of accounts with a few machines each, whose time stands still long ago: no day begins in the middle
-/// of a test, and what it says once it says always. It runs on a thread of its own, so that a test that waits for a
-/// program does not hold it up, and ends when this is dropped.
-pub struct Pool {
-    pub base_url: String,
-    shutdown: CancellationToken,
-}
-
-impl Pool {
-    /// Accounts are a name, which has [`key`], and how many machines mine BTC.
-    pub fn start(accounts: &[(&str, usize)]) -> Self {
-        let noon = "2024-05-05T04:00:00Z".parse().unwrap();
-        let accounts = accounts.iter().map(|&(name, machines)| (name.to_owned(), key(name), machines));
-        let pool = SimulatedPool::of(Farm::of(SEED, noon, accounts), Clock::simulated(noon, 0.0));
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let base_url = pool.base_url(listener.local_addr().unwrap());
-        let shutdown = CancellationToken::new();
-        let end = shutdown.clone();
-        thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async move {
-                server::serve(tokio::net::TcpListener::from_std(listener).unwrap(), pool.router(), end).await;
-            });
-        });
-        Self { base_url, shutdown }
-    }
-
-    /// The beginning of a configuration that asks this pool, every second unless it is about history.
-    pub fn configuration(&self) -> String {
-        format!(
-            "api: {{ base_url: \"{}\", concurrency: 8, requests_per_second: 1000, timeout: 60s }}\n\
-             polling:\n  live: {{ interval: 1s, stale_after: 1h }}\n  history: {{ interval: 1h, stale_after: 2h }}\n",
-            self.base_url
-        )
-    }
-}
-
-impl Drop for Pool {
-    fn drop(&mut self) {
-        self.shutdown.cancel();
-    }
-}
-
-/// The key of an account of [`Pool`]; made up.
-pub fn key(account: &str) -> String {
-    account.bytes().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join("-")
 }
 
 /// Clients that ask again and again, until they are stopped. What goes wrong with one of them ends the test.
@@ -293,7 +172,7 @@ impl Turns {
 pub struct Exporter {
     /// Where it listens.
     pub address: SocketAddr,
-    process: Background,
+    process: Program,
     _directory: TempDir,
 }
 
@@ -308,14 +187,14 @@ impl Exporter {
         let directory = tempfile::tempdir().unwrap();
         let mut command = exporter_command();
         command.args(["--web.listen-address", address]).args(flags).envs(environment.iter().copied());
-        let mut process = Background::start(command, directory.path().join("log"));
-        let address = process.until_says("message=listening address=").await.parse().unwrap();
+        let mut process = Program::start(command);
+        let address = process.address_async().await.parse().unwrap();
         Self { address, process, _directory: directory }
     }
 
     /// Its log as far as it was written.
     pub fn log(&self) -> String {
-        self.process.output()
+        self.process.log()
     }
 
     /// How many lines of the log hold a text.
@@ -334,8 +213,7 @@ impl Exporter {
 
     /// Ends it without a warning, and waits until it has ended.
     pub fn kill(&mut self) {
-        self.process.process.0.kill().unwrap();
-        self.process.process.0.wait().unwrap();
+        self.process.kill();
     }
 
     /// Where a path is, for a client that speaks in the open.
@@ -346,11 +224,7 @@ impl Exporter {
 
 /// A command that runs the program under test, with nothing of this process' environment that it would read.
 pub fn exporter_command() -> Command {
-    let mut command = Command::new(exporter());
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("BTCPOOL")) {
-        command.env_remove(name);
-    }
-    command
+    program::exporter(exporter())
 }
 
 /// The program under test: the release, which must have been built.
@@ -373,7 +247,7 @@ pub fn exporter() -> PathBuf {
 pub struct Prometheus {
     url: String,
     http: reqwest::Client,
-    process: Background,
+    process: Program,
     _directory: TempDir,
 }
 
@@ -395,16 +269,16 @@ impl Prometheus {
         let config = directory.path().join("prometheus.yml");
         let data = data.map_or_else(|| directory.path().join("data"), Path::to_owned);
         std::fs::write(&config, configuration).unwrap();
-        let mut command = Command::new(program);
+        let mut command = program::command(program);
         command.args(flags);
         command.arg(format!("--config.file={}", config.display()));
         command.arg(format!("--storage.tsdb.path={}", data.display()));
         // By default what is older than 15 days is dropped.
         command.arg("--storage.tsdb.retention.time=100y");
         command.arg("--web.listen-address=127.0.0.1:0");
-        let mut process = Background::start(command, directory.path().join("output"));
+        let mut process = Program::start(command);
         // Its first such line names the port 0 that it was given, under another message.
-        let rest = process.until_says("\"Listening on\"").await;
+        let rest = logged(&mut process, "\"Listening on\"").await;
         let url = format!("http://{}", rest.rsplit_once("address=").unwrap().1);
         Self { url, http: http(), process, _directory: directory }
     }
@@ -433,7 +307,7 @@ impl Prometheus {
             assert!(
                 waited < PATIENCE,
                 "{path} {parameters:?} never came to the wanted answer; at last {answer:?}\n{}",
-                self.process.output()
+                self.process.log()
             );
             tokio::time::sleep(LOOK_AGAIN).await;
         }
@@ -443,19 +317,19 @@ impl Prometheus {
 /// An Alertmanager that does what its configuration says.
 pub struct Alertmanager {
     url: String,
-    _process: Background,
+    _process: Program,
     _directory: TempDir,
 }
 
 impl Alertmanager {
     pub async fn start(configuration: &Path) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let mut command = Command::new("prometheus-alertmanager");
+        let mut command = program::command("prometheus-alertmanager");
         command.arg(format!("--config.file={}", configuration.display()));
         command.arg(format!("--storage.path={}", directory.path().join("data").display()));
         command.args(["--web.listen-address=127.0.0.1:0", "--cluster.listen-address="]);
-        let mut process = Background::start(command, directory.path().join("output"));
-        let rest = process.until_says("\"Listening on\"").await;
+        let mut process = Program::start(command);
+        let rest = logged(&mut process, "\"Listening on\"").await;
         let url = rest.rsplit_once("address=").unwrap().1.to_owned();
         Self { url, _process: process, _directory: directory }
     }
@@ -466,46 +340,12 @@ impl Alertmanager {
     }
 }
 
-/// How a program ended, and what it wrote.
-pub struct Ended {
-    pub status: ExitStatus,
-    pub output: String,
-    pub errors: String,
-}
-
 /// Runs a program to its end.
 pub fn run(command: Command, input: &str) -> Ended {
-    run_within(PATIENCE, command, input)
+    program::run(PATIENCE, command, input)
 }
 
 /// Runs a program that has much to do to its end.
 pub fn run_long(command: Command) -> Ended {
-    run_within(10 * PATIENCE, command, "")
-}
-
-fn run_within(patience: Duration, mut command: Command, input: &str) -> Ended {
-    let name = format!("{command:?}");
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut running = Running(command.spawn().unwrap_or_else(|error| panic!("{name} does not start: {error}")));
-    let read = |mut from: Box<dyn Read + Send>| {
-        thread::spawn(move || {
-            let mut bytes = Vec::new();
-            from.read_to_end(&mut bytes).unwrap();
-            String::from_utf8(bytes).unwrap()
-        })
-    };
-    let output = read(Box::new(running.0.stdout.take().unwrap()));
-    let errors = read(Box::new(running.0.stderr.take().unwrap()));
-    let (mut stdin, input) = (running.0.stdin.take().unwrap(), input.to_owned());
-    // From a thread, so that a program that does not read is given up like any other. It may end without having read.
-    thread::spawn(move || stdin.write_all(input.as_bytes()));
-    let begin = Instant::now();
-    let status = loop {
-        if let Some(status) = running.0.try_wait().unwrap() {
-            break status;
-        }
-        assert!(begin.elapsed() < patience, "{name} does not end");
-        thread::sleep(LOOK_AGAIN);
-    };
-    Ended { status, output: output.join().unwrap(), errors: errors.join().unwrap() }
+    program::run(10 * PATIENCE, command, "")
 }

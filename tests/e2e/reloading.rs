@@ -12,8 +12,8 @@ use reqwest::header::ACCEPT;
 use tempfile::TempDir;
 
 use crate::{
-    parser::{self, Format},
     programs::{Clients, Exporter, PATIENCE, Pool, exporter_command, http, http_builder, key, run, until},
+    support::parser::{self, Format},
 };
 
 const RELOADS: usize = 100;
@@ -246,7 +246,7 @@ fn spoil(files: &Files, round: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_reloads_cost_no_scrape_and_no_series() {
+async fn reloads_lose_no_scrape_and_no_series() {
     let files = Files::new();
     let mut round = Round(0);
     files.configure(&round.accounts(&files));
@@ -313,7 +313,7 @@ async fn a_hundred_reloads_cost_no_scrape_and_no_series() {
 }
 
 #[tokio::test]
-async fn only_who_may_reloads_over_http() {
+async fn http_reload_needs_permission() {
     let files = Files::new();
     files.configure(&account("stays", ""));
     let (closed, open) = (files.exporter(&[]).await, files.exporter(&["--web.enable-lifecycle"]).await);
@@ -340,7 +340,7 @@ async fn only_who_may_reloads_over_http() {
 }
 
 #[tokio::test]
-async fn changed_files_are_taken_up_without_a_signal() {
+async fn changed_files_reload_without_a_signal() {
     const COMPLAINT: &str =
         "message=\"the configuration has changed, and was not taken up; the one before stays in use\"";
     let files = Files::new();

@@ -34,14 +34,14 @@ fn test_files() -> Vec<PathBuf> {
 }
 
 #[test]
-fn promtool_takes_the_rules() {
+fn promtool_accepts_the_rules() {
     for program in [prometheus(), prometheus_3()] {
         promtool_succeeds(&program, &["check", "rules"], &rule_files());
     }
 }
 
 #[test]
-fn promtool_takes_the_example_of_a_configuration() {
+fn promtool_accepts_the_example() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/prometheus/prometheus.yml");
     for program in [prometheus(), prometheus_3()] {
         let mut command = Command::new(promtool(&program));
@@ -53,7 +53,7 @@ fn promtool_takes_the_example_of_a_configuration() {
 
 /// One file after the other: each takes up to half a minute.
 #[test]
-fn the_rules_do_what_their_tests_say() {
+fn rule_tests_pass() {
     for file in test_files() {
         promtool_succeeds(&prometheus(), &["test", "rules"], &[file]);
     }
@@ -61,14 +61,14 @@ fn the_rules_do_what_their_tests_say() {
 
 /// The week is left to the other one: it takes longest, and the end-to-end week is looked at besides.
 #[test]
-fn the_rules_do_what_their_tests_say_in_prometheus_3() {
+fn rule_tests_pass_in_prometheus_3() {
     for file in test_files().into_iter().filter(|file| !file.ends_with("healthy_week_test.yml")) {
         promtool_succeeds(&prometheus_3(), &["test", "rules"], &[file]);
     }
 }
 
 #[test]
-fn amtool_takes_the_example_of_alertmanager() {
+fn amtool_accepts_the_example() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/alertmanager/alertmanager.yml");
     let mut command = Command::new("amtool");
     command.arg("check-config").arg(file);

@@ -11,10 +11,12 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
-    parser::{self, Format},
-    pool::{Series, labels, text},
     programs::{Exporter, Pool, Prometheus, http, key},
     scraping::{prometheus, prometheus_3, query, series},
+    support::{
+        parser::{self, Format},
+        pool::reader::{Series, labels, text},
+    },
 };
 
 /// Some names that are hard to hash in the same way.
@@ -102,7 +104,7 @@ fn hold_division(parts: [&BTreeSet<String>; 2]) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn a_pair_of_prometheis_has_each_account_of_two_shards_once() {
+async fn prometheus_pair_has_each_account_once() {
     let site = Site::new();
     let mut shards = [site.exporter(ANYWHERE, Some(0)).await, site.exporter(ANYWHERE, Some(1)).await];
     let of_shards = [accounts_of(&shards[0]).await, accounts_of(&shards[1]).await];
@@ -163,7 +165,7 @@ async fn dividing(program: PathBuf, exporter: &Exporter, index: usize, source: &
 }
 
 #[tokio::test]
-async fn prometheis_divide_the_accounts_as_shards_do() {
+async fn prometheus_hashmod_divides_like_shards() {
     let site = Site::new();
     let mut of_shards = Vec::new();
     for index in 0..2 {

@@ -11,8 +11,8 @@ use serde_json::Value;
 use crate::{
     assert_same,
     exposition::sample_lines,
-    pool::{self, Labels, Said, Series, labels, number, sum, text},
     programs::{CLASSIC, Demo, Prometheus},
+    support::pool::reader::{self, Labels, Said, Series, labels, number, sum, text},
 };
 
 /// The machine's own Prometheus.
@@ -39,12 +39,12 @@ async fn prometheus_3_answers_as_the_pool_does() {
 }
 
 #[tokio::test]
-async fn prometheus_discovers_each_account_as_a_target() {
+async fn prometheus_discovers_each_account() {
     discovers_each_account_as_a_target(prometheus()).await;
 }
 
 #[tokio::test]
-async fn prometheus_3_discovers_each_account_as_a_target() {
+async fn prometheus_3_discovers_each_account() {
     discovers_each_account_as_a_target(prometheus_3()).await;
 }
 
@@ -72,7 +72,7 @@ async fn answers_as_the_pool_does(program: PathBuf) {
     let up = |answer: &Value| series(answer).values().eq([&1.0]);
     prometheus.until("/api/v1/query", &[("query", "up")], up).await;
 
-    let said = pool::said(&demo).await;
+    let said = reader::said(&demo.pool_url).await;
     let workers = said.iter().map(|said| said.workers.len()).sum::<usize>();
     assert_eq!((said.len(), workers), (5, 403), "the pool is as the demo is described");
 
@@ -225,7 +225,7 @@ fn questions(said: &[Said]) -> Vec<(&'static str, Series)> {
 fn polling() -> (Series, Series) {
     let mut up = Series::from([(labels([("endpoint", "main_stat")]), 1.0)]);
     let mut errors = Series::new();
-    for account in &pool::twin().farm().accounts {
+    for account in &reader::twin().farm().accounts {
         for holding in &account.holdings {
             for endpoint in ["summary_data", "profit_history", "payment_history", "workers"] {
                 let slot =
@@ -250,8 +250,12 @@ async fn discovers_each_account_as_a_target(program: PathBuf) {
         demo.url
     );
     let prometheus = Prometheus::start(&program, &discovery).await;
-    let accounts: BTreeMap<_, _> =
-        pool::twin().farm().accounts.iter().map(|account| (account.name.to_owned(), account.site.to_owned())).collect();
+    let accounts: BTreeMap<_, _> = reader::twin()
+        .farm()
+        .accounts
+        .iter()
+        .map(|account| (account.name.to_owned(), account.site.to_owned()))
+        .collect();
     assert_eq!(accounts.len(), 5);
 
     let all_up = |answer: &Value| {

@@ -34,10 +34,12 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{
-    parser::{self, Format},
-    pool::{Series, labels, text},
     programs::{Clients, Ended, Exporter, PATIENCE, Pool, Prometheus, exporter_command, http_builder, key, run, until},
     scraping::{prometheus, prometheus_3, query, series},
+    support::{
+        parser::{self, Format},
+        pool::reader::{Series, labels, text},
+    },
 };
 
 /// The pool's one account.
@@ -185,7 +187,7 @@ fn is_exposition(text: &str) -> bool {
 }
 
 #[tokio::test]
-async fn curl_is_let_in_with_what_is_needed_and_not_without() {
+async fn curl_needs_the_right_credentials() {
     let doors = Doors::open().await;
     let trust: &[&str] = &["--cacert", &doors.file("servers.crt")];
     let client: &[&str] = &["--cert", &doors.file("client.crt"), "--key", &doors.file("client.key")];
@@ -249,12 +251,12 @@ async fn curl_is_let_in_with_what_is_needed_and_not_without() {
 }
 
 #[tokio::test]
-async fn prometheus_is_let_in_with_what_is_needed_and_not_without() {
+async fn prometheus_needs_the_right_credentials() {
     is_let_in_with_what_is_needed(prometheus()).await;
 }
 
 #[tokio::test]
-async fn prometheus_3_is_let_in_with_what_is_needed_and_not_without() {
+async fn prometheus_3_needs_the_right_credentials() {
     is_let_in_with_what_is_needed(prometheus_3()).await;
 }
 
@@ -419,7 +421,7 @@ impl Line {
 }
 
 #[tokio::test]
-async fn users_come_and_go_with_the_file_also_on_open_connections() {
+async fn users_change_on_open_connections() {
     let pool = Pool::start(&[FARM]);
     let directory = tempfile::tempdir().unwrap();
     let authority = Authority::new("servers");
@@ -625,13 +627,13 @@ fn client(authority: &Authority) -> reqwest::ClientBuilder {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replaced_certificate_is_shown_to_whoever_connects_and_no_scrape_fails() {
+async fn certificate_rotates_without_failed_scrapes() {
     let manners = [Manner::InPlace, Manner::CertificateFirst, Manner::Moved, Manner::KeyFirst];
     no_scrape_fails(&manners.repeat(3), prometheus()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_certificate_behind_links_is_replaced_and_no_scrape_fails() {
+async fn symlinked_certificate_rotates() {
     no_scrape_fails(&[Manner::Relinked; 8], prometheus_3()).await;
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use btcpool_exporter::server::Web;
 
-use crate::{programs::run, web_files};
+use crate::{programs::run, support::web_files};
 
 /// Keys that the promtool of Prometheus 2 does not know yet.
 const NEW_KEYS: [&str; 5] = ["cert:", "key:", "client_ca:", "client_allowed_sans:", "rate_limit:"];
@@ -31,7 +31,7 @@ fn theirs(promtool: &Path, file: &Path) -> bool {
 
 #[test]
 #[expect(clippy::print_stdout, reason = "the table is what one wants to see of this test")]
-fn promtool_thinks_of_every_file_as_we_do() {
+fn promtool_agrees_on_every_file() {
     let prometheus_3 = std::env::var_os("PROMETHEUS3_BIN").map(PathBuf::from);
     let promtool_3 = prometheus_3.map(|program| program.with_file_name("promtool")).filter(|program| program.is_file());
     let Some(promtool_3) = promtool_3 else {

@@ -1,11 +1,14 @@
 //! A real browser, driven as W3C's WebDriver has it.
 
-use std::{process::Command, time::Duration};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::programs::{Background, http_builder, until};
+use crate::{
+    programs::{Program, http_builder, printed, until},
+    support::program::command,
+};
 
 /// How the browser is set up.
 #[derive(Clone, Copy)]
@@ -23,17 +26,17 @@ pub const DESK: Look = Look { language: "en-GB,en;q=0.9", size: (1280, 900), dar
 pub struct Browser {
     session: String,
     http: reqwest::Client,
-    _driver: Background,
+    _driver: Program,
     _profile: TempDir,
 }
 
 impl Browser {
     pub async fn start(look: Look) -> Self {
         let profile = tempfile::tempdir().unwrap();
-        let mut command = Command::new("chromedriver");
+        let mut command = command("chromedriver");
         command.arg("--port=0").env("HOME", profile.path());
-        let mut driver = Background::start(command, profile.path().join("driver.log"));
-        let port = driver.until_says("started successfully on port ").await;
+        let mut driver = Program::start(command);
+        let port = printed(&mut driver, "started successfully on port ").await;
         let port = port.trim_end_matches('.');
         let http = http_builder().timeout(Duration::from_secs(60)).build().unwrap();
         let (width, height) = look.size;

@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_leak_is_left_alone() {
+    fn harmless_text_is_no_leak() {
         let canary = Canary::of([KEY]);
         for innocent in ["", "account=qz7wx x4-vp p2ymk", "%", "100 %", "%zz%2", "level=warn reason=auth status 401"] {
             assert_eq!(canary.found_in(innocent), None);

@@ -1,12 +1,11 @@
 //! The table of faults in `docs/failures.md`, against the catalogue.
 //!
-//! `UPDATE_DOCS=1 cargo test --test faults docs` writes it anew.
+//! `UPDATE=1 cargo test --test faults docs` writes it anew.
 
-use crate::catalogue::{ALL, CATALOGUE, Entry, Expect, Scope};
-
-const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/failures.md");
-const MARK: &str = "<!-- faults -->";
-const END: &str = "<!-- end of faults -->";
+use crate::support::{
+    catalogue::{ALL, CATALOGUE, Entry, Expect, Scope},
+    golden,
+};
 
 /// Where a fault is tried.
 fn place(entry: &Entry) -> String {
@@ -29,7 +28,7 @@ pub fn table() -> String {
                 let request = if request.is_empty() { "–" } else { request };
                 let more = match entry.scope {
                     Scope::Pause => "everybody waits",
-                    Scope::LongPause => "everybody waits, five minutes at the most",
+                    Scope::LongPause => "everybody waits, for `api.retry_after_max` at most",
                     Scope::Slot | Scope::Pool => "",
                 };
                 ("0", format!("`{reason}`"), format!("`{request}`, `{code}`").replace("`–`", "–"), more.to_owned())
@@ -52,7 +51,7 @@ pub fn table() -> String {
 }
 
 #[test]
-fn the_readmes_count_as_many_faults_as_there_are() {
+fn readmes_count_the_faults() {
     let rows = CATALOGUE.len();
     for (file, words) in [("README.md", format!("each of {rows} faults")), ("README.ru.md", format!("из {rows}\n"))] {
         let text = std::fs::read_to_string(format!("{}/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap();
@@ -61,18 +60,6 @@ fn the_readmes_count_as_many_faults_as_there_are() {
 }
 
 #[test]
-fn the_table_is_the_catalogue() {
-    let page = std::fs::read_to_string(FILE).unwrap();
-    let begin = page.find(MARK).unwrap() + MARK.len();
-    let end = page.find(END).unwrap();
-    let expected = table();
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(FILE, format!("{}\n\n{expected}\n\n{}", &page[..begin], &page[end..])).unwrap();
-    } else {
-        assert_eq!(
-            page[begin..end].trim_matches('\n'),
-            expected,
-            "docs/failures.md is behind; UPDATE_DOCS=1 writes it"
-        );
-    }
+fn faults_table_is_current() {
+    golden::check_part("docs/failures.md", "<!-- faults -->", "<!-- end of faults -->", &table());
 }

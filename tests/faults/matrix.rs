@@ -22,12 +22,16 @@ use tokio::{sync::Semaphore, task::JoinSet};
 
 use crate::{
     canary::Canary,
-    catalogue::{ALL, CATALOGUE, Entry, Expect, Kind, MAX_BYTES, PAGE, Scope, Series, Shown, WORKERS},
-    certificates::Authority,
-    noon::noon,
-    parser::Sample,
-    pool::{Elsewhere, FaultyPool, Transport, Where},
-    program::{PATIENCE, Program, Scrape, fields},
+    program::{Exporter, Scrape},
+    support::{
+        PATIENCE,
+        catalogue::{ALL, CATALOGUE, Entry, Expect, Kind, MAX_BYTES, PAGE, Scope, Series, Shown, WORKERS},
+        certificates::Authority,
+        noon::noon,
+        parser::Sample,
+        pool::faulty::{Elsewhere, FaultyPool, Transport, Where},
+        program::fields,
+    },
 };
 
 /// Runs side by side.
@@ -59,8 +63,11 @@ const TRIES: usize = 5;
 /// `concurrency`.
 const CONCURRENCY: usize = 8;
 
-/// Longer than the longest pause that is obeyed.
-const LONG_PATIENCE: Duration = Duration::from_secs(300 + 120);
+/// `api.retry_after_max`, in seconds: longer than `stale_after`, so that the old values are seen to leave in the pause.
+const RETRY_AFTER_MAX: u64 = 15;
+
+/// How long a list without an end may be read.
+const LONG_PATIENCE: Duration = Duration::from_secs(420);
 
 /// Made-up keys.
 const KEYS: [&str; 3] =
@@ -162,7 +169,7 @@ struct Run {
     entry: &'static Entry,
     /// The slots that have the fault.
     cells: BTreeSet<Slot>,
-    program: Program,
+    exporter: Exporter,
     canary: Canary,
     /// Every line of every scrape and page that was searched already.
     searched: HashSet<String>,
@@ -180,7 +187,7 @@ struct Run {
 impl Run {
     /// Scrapes, and holds what is shown to what must be.
     async fn look(&mut self, phase: Phase) -> (Scrape, Slots) {
-        let scrape = self.program.scrape().await;
+        let scrape = self.exporter.scrape().await;
         self.search(&scrape.text);
         let now = slots(&scrape);
         let slots: Vec<_> = self.before.keys().cloned().collect();
@@ -280,7 +287,7 @@ impl Run {
 
     async fn search_pages(&mut self) {
         for path in ["/", "/sd"] {
-            let page = self.program.get(path, "*/*").await;
+            let page = self.exporter.get(path, "*/*").await;
             self.search(&page);
         }
     }
@@ -411,19 +418,19 @@ async fn run(entry: &'static Entry, endpoints: &[&'static str]) -> Option<Found>
     let (timeout, stale_after) = times(entry);
     let mut configuration = format!(
         "api: {{ base_url: \"{base_url}\", timeout: {timeout}s, concurrency: {CONCURRENCY}, requests_per_second: 1000, page_size: {PAGE}, \
-         max_response_bytes: {MAX_BYTES}, day_utc_offset: \"{day_utc_offset}\", allow_insecure_http: true }}\n\
+         max_response_bytes: {MAX_BYTES}, retry_after_max: {RETRY_AFTER_MAX}s, day_utc_offset: \"{day_utc_offset}\", allow_insecure_http: true }}\n\
          polling:\n  live: {{ interval: 1s, stale_after: {stale_after}s }}\n  \
          history: {{ interval: 1s, stale_after: {stale_after}s }}\naccounts:\n"
     );
     for (name, key) in &accounts {
         let _ = writeln!(configuration, "  {name}: {{ api_key: \"{key}\" }}");
     }
-    let program = Program::start(directory, &configuration, &wrapper, tls.then_some(&*trust)).await;
+    let exporter = Exporter::start(directory, &configuration, &wrapper, tls.then_some(&*trust)).await;
     let canary = Canary::of(accounts.iter().map(|(_, key)| key.as_str()));
     let mut run = Run {
         entry,
         cells,
-        program,
+        exporter,
         canary,
         searched: HashSet::new(),
         before: Slots::new(),
@@ -436,14 +443,19 @@ async fn run(entry: &'static Entry, endpoints: &[&'static str]) -> Option<Found>
     // Until everything is there and has been polled twice: the second reading of a history is a shorter one.
     let begin = Instant::now();
     let first = loop {
-        let scrape = run.program.scrape().await;
+        let scrape = run.exporter.scrape().await;
         let slots = slots(&scrape);
         let complete = |shows: &Shows| shows.up == Some(1.0) && shows.polls >= 2.0 && !shows.series.is_empty();
         if slots.len() == 1 + 4 * accounts.len() && slots.values().all(complete) {
             run.before = slots;
             break scrape;
         }
-        assert!(begin.elapsed() < 2 * PATIENCE, "it never begins well:\n{}\n{}", scrape.text, run.program.log());
+        assert!(
+            begin.elapsed() < 2 * PATIENCE,
+            "it never begins well:\n{}\n{}",
+            scrape.text,
+            run.exporter.process.log()
+        );
         tokio::time::sleep(BETWEEN_SCRAPES / 2).await;
     };
 
@@ -504,7 +516,7 @@ async fn run(entry: &'static Entry, endpoints: &[&'static str]) -> Option<Found>
             run.failing,
             run.kept,
             run.left,
-            run.program.log()
+            run.exporter.process.log()
         );
     };
     run.search_pages().await;
@@ -526,38 +538,33 @@ async fn run(entry: &'static Entry, endpoints: &[&'static str]) -> Option<Found>
         Kind::Forget => remember(directory, true),
         Kind::Untrusted | Kind::Misnamed | Kind::Expired | Kind::Unencrypted => pool.speak(trusted),
     }
-    let heals = entry.scope != Scope::LongPause || cfg!(feature = "e2e");
-    if heals {
-        let patience = if entry.scope == Scope::LongPause { LONG_PATIENCE } else { 2 * PATIENCE };
-        let begin = Instant::now();
-        loop {
-            let (_, now) = run.look(Phase::Healing).await;
-            let well =
-                |(slot, shows): (&Slot, &Shows)| shows.up == Some(1.0) && shows.series == run.before[slot].series;
-            let fails = matches!(entry.expect, Expect::Fails { .. });
-            if now.iter().all(well) && (!fails || run.healed == run.cells) {
-                break;
-            }
-            assert!(begin.elapsed() < patience, "it does not heal:\n{}", run.program.log());
-            tokio::time::sleep(BETWEEN_SCRAPES).await;
+    let begin = Instant::now();
+    loop {
+        let (_, now) = run.look(Phase::Healing).await;
+        let well = |(slot, shows): (&Slot, &Shows)| shows.up == Some(1.0) && shows.series == run.before[slot].series;
+        let fails = matches!(entry.expect, Expect::Fails { .. });
+        if now.iter().all(well) && (!fails || run.healed == run.cells) {
+            break;
         }
+        assert!(begin.elapsed() < 2 * PATIENCE, "it does not heal:\n{}", run.exporter.process.log());
+        tokio::time::sleep(BETWEEN_SCRAPES).await;
     }
     run.search_pages().await;
-    let peak_memory = run.program.peak_memory();
-    run.program.stop().await;
-    let log = run.program.log();
+    let peak_memory = run.exporter.process.peak_memory();
+    run.exporter.process.stop().await;
+    let log = run.exporter.process.log();
     run.search(&log);
-    judge_log(&run, &log, heals);
+    judge_log(&run, &log);
     assert!(peak_memory < MAX_MEMORY, "it held {peak_memory} KiB");
     assert_eq!(String::from_utf8_lossy(&elsewhere.received()), "", "somebody came where nobody should");
-    Some(Found { peak_memory, took: began.elapsed(), note: if heals { "" } else { "healing: in the e2e build" } })
+    Some(Found { peak_memory, took: began.elapsed(), note: "" })
 }
 
 /// What the pool saw, against what the program says that it asked.
 async fn judge_requests(run: &mut Run, pool: &FaultyPool) {
     let asked = |endpoint: &str| pool.requests().iter().filter(|asked| asked.endpoint == endpoint).count();
     let before: Vec<_> = ALL.iter().map(|endpoint| asked(endpoint)).collect();
-    let scrape = run.program.scrape().await;
+    let scrape = run.exporter.scrape().await;
     let counted = counts(&scrape, "btcpool_exporter_api_requests_total", "code");
     for (endpoint, before) in ALL.iter().zip(before) {
         let counted: f64 = counted.iter().filter(|((of, _), _)| of == endpoint).map(|(_, count)| count).sum();
@@ -617,7 +624,7 @@ fn judge_counters(run: &Run, first: &Scrape, last: &Scrape) {
 }
 
 /// The log: each slot's trouble at its beginning and at its end, and no other trouble.
-fn judge_log(run: &Run, log: &str, healed: bool) {
+fn judge_log(run: &Run, log: &str) {
     let mut expected = BTreeMap::<_, usize>::new();
     let mut seen = BTreeMap::<_, usize>::new();
     for slot in &run.cells {
@@ -627,10 +634,7 @@ fn judge_log(run: &Run, log: &str, healed: bool) {
                 *expected
                     .entry(("warn", slot.endpoint.to_owned(), account.clone(), (*reason).to_owned()))
                     .or_default() += 1;
-                if healed {
-                    *expected.entry(("info", slot.endpoint.to_owned(), account, (*reason).to_owned())).or_default() +=
-                        1;
-                }
+                *expected.entry(("info", slot.endpoint.to_owned(), account, (*reason).to_owned())).or_default() += 1;
             }
             Expect::Shows { fields, .. } => {
                 for field in fields(slot.endpoint) {
@@ -714,9 +718,7 @@ async fn matrix() {
         for endpoints in sets {
             let gate = gate.clone();
             let handle = runs.spawn(async move {
-                // A long pause is mostly waited out, beside everything else.
-                let pauses = entry.scope == Scope::LongPause && cfg!(feature = "e2e");
-                let _permit = if pauses { None } else { Some(gate.acquire().await.unwrap()) };
+                let _permit = gate.acquire().await.unwrap();
                 for _ in 0..TRIES {
                     if let Some(found) = run(entry, endpoints).await {
                         return found;

@@ -8,9 +8,8 @@ use btcpool_exporter::{
 };
 
 use crate::{
-    parser::Sample,
-    pool::FaultyPool,
-    program::{PATIENCE, Program},
+    program::Exporter,
+    support::{PATIENCE, parser::Sample, pool::faulty::FaultyPool},
 };
 
 const ACCOUNTS: usize = 200;
@@ -25,7 +24,7 @@ const INTERVAL: u64 = 5;
 const OUTAGE: u64 = 10;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_an_outage_of_ten_intervals_two_hundred_accounts_do_not_storm_the_pool() {
+async fn recovery_of_200_accounts_is_no_storm() {
     let key = |n: usize| format!("0f1e2d-3c4b5a-{n:06}");
     let accounts = (0..ACCOUNTS).map(|n| (format!("account_{n:03}"), key(n), 3));
     let clock = Clock::system();
@@ -40,7 +39,7 @@ async fn after_an_outage_of_ten_intervals_two_hundred_accounts_do_not_storm_the_
         configuration += &format!("  account_{n:03}: {{ api_key: \"{}\" }}\n", key(n));
     }
     let directory = tempfile::tempdir().unwrap();
-    let mut exporter = Program::start(directory.path(), &configuration, &[], None).await;
+    let mut exporter = Exporter::start(directory.path(), &configuration, &[], None).await;
     // Of the live cadence; a history that failed when the pool went is asked half an hour later.
     let slots = (1 + 2 * ACCOUNTS) as f64;
     until_up(&mut exporter, slots).await;
@@ -57,7 +56,7 @@ async fn after_an_outage_of_ten_intervals_two_hundred_accounts_do_not_storm_the_
     let healed = returned.elapsed();
     // And a while after it, in which they all are back in their cadence.
     tokio::time::sleep(Duration::from_secs(2 * INTERVAL)).await;
-    exporter.stop().await;
+    exporter.process.stop().await;
 
     let times: Vec<_> = pool.requests()[asked..].iter().map(|request| request.at - returned).collect();
     let mut seconds = vec![0_usize; times.last().unwrap().as_secs() as usize + 1];
@@ -87,7 +86,7 @@ async fn after_an_outage_of_ten_intervals_two_hundred_accounts_do_not_storm_the_
 }
 
 /// Waits until that many slots are up.
-async fn until_up(exporter: &mut Program, slots: f64) {
+async fn until_up(exporter: &mut Exporter, slots: f64) {
     let begin = Instant::now();
     loop {
         let scrape = exporter.scrape().await;
@@ -104,7 +103,7 @@ async fn until_up(exporter: &mut Program, slots: f64) {
 }
 
 /// Polls that failed.
-async fn failures(exporter: &mut Program) -> u64 {
+async fn failures(exporter: &mut Exporter) -> u64 {
     let scrape = exporter.scrape().await;
     let failed = scrape.samples.iter().filter(|sample| sample.name == "btcpool_exporter_poll_failures_total");
     failed.map(|sample| sample.value as u64).sum()

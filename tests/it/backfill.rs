@@ -105,7 +105,7 @@ const LAST: &str = "btcpool_account_last_payment_coins{account=\"farm\",currency
 const CHANGED: &str = "btcpool_account_payout_address_changed{account=\"farm\",currency=\"BTC\"}";
 
 #[test]
-fn the_whole_text_is_as_it_was() {
+fn backfill_golden() {
     let days = [
         day("2023-12-30", 100_000, 10),
         // A gap, a day that brought as much as the one before it, and the running day.
@@ -135,7 +135,7 @@ fn the_whole_text_is_as_it_was() {
 
 /// Whatever moment of the past is looked at: what was written for it is what a scrape showed.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_written_of_a_moment_is_what_a_scrape_of_it_shows() {
+async fn backfill_equals_a_scrape_at_the_time() {
     // It begins on the third of March 2025 at noon with the pool, so that a year's end is on the books.
     let now = Clock::simulated("2025-03-03T04:00:00Z".parse().unwrap(), 0.0);
     let keys = [("east", 3), ("west", 1)].map(|(name, machines)| (name.to_owned(), format!("key-{name}"), machines));
@@ -203,7 +203,7 @@ async fn what_is_written_of_a_moment_is_what_a_scrape_of_it_shows() {
 }
 
 #[test]
-fn a_day_is_over_at_the_pool_s_midnight() {
+fn day_ends_at_the_pools_midnight() {
     // The end of a year and of a leap year's February, as pools at three offsets have it.
     for (offset, midnight) in [(8, "2023-12-31T16:00:00Z"), (5, "2023-12-31T19:00:00Z"), (0, "2024-01-01T00:00:00Z")] {
         let days = [day("2023-12-30", 3, 0), day("2023-12-31", 5, 0), day("2024-01-01", 7, 0)];
@@ -232,7 +232,7 @@ fn a_day_is_over_at_the_pool_s_midnight() {
 }
 
 #[test]
-fn from_and_to_cut_the_time_and_not_the_sums() {
+fn from_and_to_keep_the_sums() {
     let days: Vec<_> = (1..=20).map(|n| day(&format!("2024-05-{n:02}"), n, 0)).collect();
     let paid = [("1", 10, "2024-05-02T00:00:00Z", "a"), ("2", 20, "2024-05-12T00:00:00Z", "a")];
     let mut terms = terms("2024-05-13", 0);
@@ -248,7 +248,7 @@ fn from_and_to_cut_the_time_and_not_the_sums() {
 }
 
 #[test]
-fn a_value_is_repeated_at_the_step_while_it_lasts() {
+fn values_repeat_at_each_step() {
     let mut terms = terms("2024-05-02", 8);
     terms.step = Some(Duration::from_secs(5 * 3600));
     let paid = [("1", 10, "2024-05-01T03:30:00Z", "a")];
@@ -266,7 +266,7 @@ fn a_value_is_repeated_at_the_step_while_it_lasts() {
 }
 
 #[test]
-fn what_is_not_known_is_not_written() {
+fn unknown_values_are_not_written() {
     let mut days = vec![day("2024-05-01", 1, 0), day("2024-05-02", 2, 0), day("2024-05-03", 4, 0)];
     for n in 4..=12 {
         days.push(day(&format!("2024-05-{n:02}"), 8, 0));
@@ -336,7 +336,7 @@ fn payouts_of_one_second_are_one_moment() {
 
 /// Ids are not promised to be in the order of time, nor are rows.
 #[test]
-fn the_newest_two_payouts_are_told_by_their_time() {
+fn newest_two_payouts_by_time() {
     let rows = [
         ("3", 10, "2024-05-01T10:00:00Z", "a"),
         ("1", 20, "2024-05-02T10:00:00Z", "a"),
@@ -364,7 +364,7 @@ fn the_newest_two_payouts_are_told_by_their_time() {
 }
 
 #[test]
-fn nothing_to_tell_is_a_file_without_families() {
+fn empty_history_is_a_file_without_families() {
     let histories = [(target(), Income::default(), Payments::default())];
     assert_eq!(text_of(terms("2024-05-11", 0), &histories), ("# EOF\n".to_owned(), Totals::default()));
     // Days and no payout: of the payouts only that there were none.
@@ -376,7 +376,7 @@ fn nothing_to_tell_is_a_file_without_families() {
 }
 
 #[test]
-fn a_row_from_before_the_first_block_does_not_stretch_the_time() {
+fn row_before_genesis_does_not_stretch_time() {
     let days = [day("0001-01-01", 1, 0), day("2009-01-04", 2, 0)];
     let samples = samples(terms("2009-01-04", 0), income(&days), Payments::default());
     let begin = seconds("2009-01-03T00:00:00Z");
@@ -384,7 +384,7 @@ fn a_row_from_before_the_first_block_does_not_stretch_the_time() {
 }
 
 #[test]
-fn every_family_with_a_past_is_in_the_catalogue_and_a_gauge() {
+fn backfilled_families_are_catalogue_gauges() {
     use btcpool_exporter::collector::{CATALOGUE, Kind, past};
     let named: Vec<_> = past::families().map(|(_, family, _)| (family.name, family.kind)).collect();
     assert_eq!(named, PAST.map(|(name, _)| (name, Kind::Gauge)));
@@ -461,7 +461,7 @@ impl Desk {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_writes_a_file_or_to_standard_output_and_the_same_again() {
+async fn output_to_file_equals_standard_output() {
     let pool = Pool::start().await;
     for endpoint in ["profit_history", "payment_history"] {
         pool.responds(endpoint, Books { days: 120, payments: 70 }).await;
@@ -510,7 +510,7 @@ async fn it_writes_a_file_or_to_standard_output_and_the_same_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_account_that_fails_is_named_and_nothing_is_written() {
+async fn failed_account_is_named_and_nothing_written() {
     let pool = Pool::start().await;
     for endpoint in ["profit_history", "payment_history"] {
         pool.responds_to(KEY, endpoint, Books { days: 12, payments: 7 }).await;
@@ -535,7 +535,7 @@ async fn an_account_that_fails_is_named_and_nothing_is_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_may_pass_is_tried_again() {
+async fn temporary_failures_are_retried() {
     let pool = Pool::start().await;
     let failing = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let count = failing.clone();
@@ -577,7 +577,7 @@ fn accept(listener: &std::net::TcpListener) -> std::net::TcpStream {
 }
 
 #[test]
-fn a_signal_ends_it_and_leaves_nothing() {
+fn signal_leaves_no_file() {
     for signal in ["TERM", "INT"] {
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let desk = Desk::at(&format!("http://{}/ru/api", silent.local_addr().unwrap()));
@@ -588,16 +588,16 @@ fn a_signal_ends_it_and_leaves_nothing() {
         assert_eq!(desk.files(), ["config.yml"]);
         backfill.signal(signal);
         let (code, took) = backfill.end();
-        assert_eq!(code, Some(1), "{}", backfill.log);
+        assert_eq!(code, Some(1), "{}", backfill.log());
         assert!(took < Duration::from_secs(10), "{took:?}");
         let said = format!("btcpool-exporter: stopped by SIG{signal} before the end\n");
-        assert!(backfill.log.ends_with(&said), "{}", backfill.log);
+        assert!(backfill.log().ends_with(&said), "{}", backfill.log());
         assert_eq!(desk.files(), ["config.yml"]);
     }
 }
 
 #[test]
-fn bad_usage_is_refused_before_anything_is_asked() {
+fn bad_usage_is_refused_before_requests() {
     // Nobody listens there.
     let desk = Desk::at("http://127.0.0.1:9/ru/api");
     let folder = desk.folder.path().to_str().unwrap();
@@ -653,7 +653,7 @@ fn bad_usage_is_refused_before_anything_is_asked() {
 
 /// As the poller sets it: days of the day of reading are not final.
 #[test]
-fn a_day_that_was_running_when_it_was_read_is_not_written() {
+fn running_day_is_not_written() {
     let mut income = income(&[day("2024-05-01", 1, 0), day("2024-05-02", 2, 0)]);
     income.read_on(date("2024-05-02"));
     let samples = samples(terms("2024-05-02", 0), income, Payments::default());

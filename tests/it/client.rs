@@ -58,7 +58,7 @@ impl Asking {
 }
 
 #[tokio::test]
-async fn the_published_samples_become_exactly_these_values() {
+async fn published_samples_decode_exactly() {
     let pool = Pool::start().await;
     pool.answers_samples().await;
     let asking = Asking::of(&pool.base_url());
@@ -147,7 +147,7 @@ async fn the_published_samples_become_exactly_these_values() {
 }
 
 #[tokio::test]
-async fn a_request_carries_the_key_in_its_header_and_nowhere_else() {
+async fn key_is_sent_only_in_its_header() {
     let pool = Pool::start().await;
     pool.answers_samples().await;
     let Asking { client, target, key, .. } = Asking::of(&pool.base_url());
@@ -170,7 +170,7 @@ async fn a_request_carries_the_key_in_its_header_and_nowhere_else() {
 }
 
 #[tokio::test]
-async fn every_answer_that_is_no_good_has_its_reason() {
+async fn bad_responses_have_their_reason() {
     let ok = |body: &str| ResponseTemplate::new(200).set_body_raw(body.as_bytes(), "text/html");
     let deep = format!("{{\"status\":\"OK\",\"data\":{}", "[".repeat(100_000));
     let long = format!("{{\"status\":\"OK\",\"data\":\"{}\"}}", "x".repeat(2 << 20));
@@ -252,7 +252,7 @@ async fn every_answer_that_is_no_good_has_its_reason() {
 }
 
 #[test]
-fn a_figure_is_a_finite_number_that_is_not_negative() {
+fn figures_are_finite_and_not_negative() {
     for (text, expected) in [
         ("\"1.5\"", Some(1.5)),
         ("2e3", Some(2000.0)),
@@ -278,7 +278,7 @@ fn a_figure_is_a_finite_number_that_is_not_negative() {
 }
 
 #[tokio::test]
-async fn an_answer_may_be_as_long_as_the_limit_and_no_longer() {
+async fn response_length_limit_is_exact() {
     for (length, fits) in [(1 << 20, true), ((1 << 20) + 1, false)] {
         let pool = Pool::start().await;
         let mut body = harness::sample("summary_data").trim_end().to_owned();
@@ -294,7 +294,7 @@ async fn an_answer_may_be_as_long_as_the_limit_and_no_longer() {
 }
 
 #[test]
-fn a_field_s_name_may_be_written_with_escapes() {
+fn field_names_may_be_escaped() {
     let text = "{\"st\\u0061tus\":\"OK\",\"d\\u0061ta\":{\"\\u0062alance\":\"0.5\",\"hashrate\\u005f1hour\":\"60\"}}";
     let summary = wire::summary_data(text, &mut Anomalies::default()).unwrap();
     let windows = HashrateWindows { one_hour: Hashrate::new(60.0), ..HashrateWindows::default() };
@@ -302,14 +302,14 @@ fn a_field_s_name_may_be_written_with_escapes() {
 }
 
 #[test]
-fn of_several_rows_that_are_none_the_first_is_named() {
+fn first_of_several_bad_rows_is_named() {
     let text = r#"{"status":"OK","data":[{"payment_id":1},7,"x"]}"#;
     let error = wire::payment_history(text, &mut Anomalies::default()).unwrap_err();
     assert_eq!(format!("{error:?}"), "Shape(ShapeError(\"data[1]: expected an object, found a number\"))");
 }
 
 #[test]
-fn each_window_has_its_own_figure() {
+fn hashrate_windows_have_their_own_figures() {
     let row = "\"hashrate_10min\":\"10\",\"hashrate_1hour\":\"60\",\"hashrate_24hour\":\"1440\"";
     let expected =
         HashrateWindows { ten_minutes: Hashrate::new(10.0), one_hour: Hashrate::new(60.0), day: Hashrate::new(1440.0) };
@@ -326,7 +326,7 @@ fn each_window_has_its_own_figure() {
 }
 
 #[tokio::test]
-async fn what_may_be_odd_is_counted_from_the_start() {
+async fn anomaly_counters_start_at_zero() {
     let asking = Asking::with("http://127.0.0.1:1/ru/api", "timeout: 5s");
     let counted = asking.telemetry.snapshot().anomalies;
     let fields: BTreeSet<_> =
@@ -342,7 +342,7 @@ async fn what_may_be_odd_is_counted_from_the_start() {
 }
 
 #[tokio::test]
-async fn a_key_that_a_miner_made_a_name_of_is_not_shown() {
+async fn key_as_a_worker_name_is_redacted() {
     let pool = Pool::start().await;
     let names = [KEY, &format!("asic {}", &KEY[8..20].to_uppercase()), &KEY[8..20], &KEY[8..19], "asic"];
     let rows: Vec<_> =
@@ -356,7 +356,7 @@ async fn a_key_that_a_miner_made_a_name_of_is_not_shown() {
 }
 
 #[tokio::test]
-async fn a_small_gzip_that_becomes_large_is_stopped_while_it_is_unpacked() {
+async fn gzip_bomb_is_stopped() {
     use std::io::Write as _;
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     encoder.write_all(b"{\"status\":\"OK\",\"data\":\"").unwrap();
@@ -394,7 +394,7 @@ async fn rude_server<F: Future<Output = ()> + Send>(
 }
 
 #[tokio::test]
-async fn what_goes_wrong_on_the_way_has_its_reason() {
+async fn transport_failures_have_their_reason() {
     let half = rude_server(|mut stream| async move {
         let mut request = [0; 4096];
         let _ = stream.read(&mut request).await;
@@ -485,7 +485,7 @@ async fn worker_with(field: &str, json: &str, unit: &str) -> (Vec<btcpool_export
 }
 
 #[tokio::test]
-async fn an_unreadable_field_costs_its_own_value_and_is_counted() {
+async fn unreadable_field_is_skipped_and_counted() {
     let huge = "9".repeat(400);
     let table: &[(&str, &str, Option<f64>, u64)] = &[
         ("hashrate_1hour", "\"109444141315644889\"", Some(109_444_141_315_644_889.0), 0),
@@ -547,7 +547,7 @@ async fn an_unreadable_field_costs_its_own_value_and_is_counted() {
 }
 
 #[tokio::test]
-async fn a_row_without_its_identity_is_left_out_and_counted() {
+async fn row_without_id_is_skipped_and_counted() {
     for json in ["", "null", "\"\"", "[]", "\"a\\nb\""] {
         let (workers, anomalies) = worker_with("worker_id", json, "ratio").await;
         assert_eq!((workers.len(), anomalies), (0, vec![("workers worker_id".to_owned(), 1)]), "{json}");
@@ -575,7 +575,7 @@ async fn a_row_without_its_identity_is_left_out_and_counted() {
 }
 
 #[tokio::test]
-async fn hostile_names_become_safe_and_stay_recognizable() {
+async fn hostile_names_are_sanitized() {
     for (json, name) in [
         (r#""h1-r07-p03""#, "h1-r07-p03".to_owned()),
         (r#""  rig 1 \t""#, "  rig 1 \u{FFFD}".to_owned()),
@@ -598,7 +598,7 @@ async fn hostile_names_become_safe_and_stay_recognizable() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_text_cost_themselves_only() {
+async fn invalid_utf8_costs_only_itself() {
     let pool = Pool::start().await;
     let mut body = br#"{"status":"OK","data":[{"worker_id":"1","worker_name":"a"#.to_vec();
     body.extend([0xff, 0xfe]);
@@ -610,7 +610,7 @@ async fn bytes_that_are_no_text_cost_themselves_only() {
 }
 
 #[tokio::test]
-async fn lists_may_be_empty_in_two_spellings_and_wrong_in_many() {
+async fn empty_lists_have_two_spellings() {
     let too_many = format!("[{}{{}}]", "{},".repeat(10_000));
     for (data, expected) in [
         ("[]", Ok(0)),
@@ -639,7 +639,7 @@ async fn lists_may_be_empty_in_two_spellings_and_wrong_in_many() {
 }
 
 #[tokio::test]
-async fn main_stat_takes_what_it_knows_of_each_coin() {
+async fn main_stat_reads_known_fields_of_each_coin() {
     let pool = Pool::start().await;
     let body = r#"{"status":"OK","data":{"BTC":{"miners":"7","fee":"2.5"},"BCH":null,"LTC":[],"DOGE":{"miners":"1"}}}"#;
     pool.answers("main_stat", body).await;
@@ -652,7 +652,7 @@ async fn main_stat_takes_what_it_knows_of_each_coin() {
 }
 
 #[tokio::test]
-async fn main_stat_that_is_refused_says_nothing_of_a_key() {
+async fn main_stat_refusal_does_not_blame_a_key() {
     let pool = Pool::start().await;
     pool.responds("main_stat", ResponseTemplate::new(403)).await;
     let error = Asking::of(&pool.base_url()).client.main_stat().await.unwrap_err();
@@ -660,7 +660,7 @@ async fn main_stat_that_is_refused_says_nothing_of_a_key() {
 }
 
 #[tokio::test]
-async fn a_view_of_the_published_samples_holds_no_address() {
+async fn view_holds_no_address() {
     let pool = Pool::start().await;
     pool.answers_samples().await;
     let config = harness::config(&pool.base_url(), &harness::one_account());

@@ -16,6 +16,7 @@ use wiremock::ResponseTemplate;
 use crate::{
     harness::{self, ENDPOINTS, KEY, PATIENCE, Pool, Program, program, run, sample},
     parser::{self, Format},
+    support::until,
 };
 
 /// The longest that the program may take to stop.
@@ -148,7 +149,7 @@ fn bad_usage_is_refused() {
 }
 
 #[test]
-fn a_number_of_threads_that_is_none_is_refused() {
+fn invalid_thread_count_is_refused() {
     for text in ["x", "", "0", "-1", "1.5"] {
         let result = run(with(program(&["check"]), &[("TOKIO_WORKER_THREADS", text)]));
         let expected = format!("btcpool-exporter: TOKIO_WORKER_THREADS: {text:?} is not a whole number above 0\n");
@@ -159,7 +160,7 @@ fn a_number_of_threads_that_is_none_is_refused() {
 
 /// The address is taken already, so a program that bound before it looked would say so instead.
 #[test]
-fn a_bad_configuration_is_refused_before_anything_is_bound() {
+fn bad_configuration_is_refused_before_binding() {
     let folder = TempDir::new().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -198,7 +199,7 @@ fn a_bad_configuration_is_refused_before_anything_is_bound() {
 }
 
 #[test]
-fn a_variable_that_is_not_text_is_refused() {
+fn non_text_variable_is_refused() {
     use std::os::unix::ffi::OsStrExt as _;
     let garbage = std::ffi::OsStr::from_bytes(b"\xff");
     let mut command = program(&["check"]);
@@ -223,7 +224,7 @@ accounts:
 ";
 
 #[test]
-fn check_tells_what_will_be_polled() {
+fn check_reports_what_is_polled() {
     let folder = TempDir::new().unwrap();
     let file = write(&folder, "config.yml", SMALL);
     let expected = format!(
@@ -278,7 +279,7 @@ fn program_line() -> String {
 
 /// Variables are named and not quoted; the serving side is told of with what differs from one system to another.
 #[test]
-fn check_tells_of_the_environment_and_of_the_serving_side() {
+fn check_reports_environment_and_web() {
     let folder = TempDir::new().unwrap();
     let web = write(&folder, "web.yml", "tls_server_config: { prefer_server_cipher_suites: true }\n");
     let environment = [
@@ -308,7 +309,7 @@ fn check_tells_of_the_environment_and_of_the_serving_side() {
 
 /// farm_b is in shard 0 of 2 and farm_a in shard 1 (see `config`).
 #[test]
-fn check_tells_of_shards_and_of_what_is_unwise() {
+fn check_reports_shards_and_warnings() {
     let folder = TempDir::new().unwrap();
     let file = write(&folder, "config.yml", SMALL);
     let shard = [
@@ -340,7 +341,7 @@ warning     polling needs 2 requests every 1m and 2 every 15m, 0.04 a second, bu
 
 /// No account of a few is in the first of very many shards.
 #[test]
-fn a_shard_without_accounts_is_told_of() {
+fn empty_shard_is_reported() {
     let (_listener, base_url) = silent();
     let environment = [
         ("BTCPOOL__ACCOUNTS__FARM__API_KEY", KEY),
@@ -360,7 +361,7 @@ fn a_shard_without_accounts_is_told_of() {
 }
 
 #[test]
-fn check_warns_of_a_key_file_that_others_can_read() {
+fn check_warns_of_exposed_key_file() {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = TempDir::new().unwrap();
     let file = write(&folder, "key", KEY);
@@ -410,7 +411,7 @@ async fn check_probes_each_account_and_currency() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn check_is_content_when_every_probe_is_answered() {
+async fn check_succeeds_when_probes_are_answered() {
     let (pool, folder) = (Pool::start().await, TempDir::new().unwrap());
     let file = accounts(&folder, &pool, "accounts: { farm_a: { api_key: good } }");
     pool.answers_samples().await;
@@ -419,7 +420,7 @@ async fn check_is_content_when_every_probe_is_answered() {
 }
 
 #[test]
-fn check_says_that_there_is_nothing_to_probe() {
+fn check_reports_nothing_to_probe() {
     let (code, output, errors) = run(program(&["check", "--probe"]));
     let expected = "nothing to probe: no account is configured here";
     assert_eq!((code, last_line(&output), errors.as_str()), (Some(0), expected, ""));
@@ -480,7 +481,7 @@ fn ups(series: &BTreeMap<String, f64>) -> Vec<(&str, f64)> {
 
 /// What came first must not be stale by the time that the last answer is there.
 #[tokio::test(flavor = "multi_thread")]
-async fn once_prints_everything_however_long_it_takes() {
+async fn once_waits_for_slow_answers() {
     let (pool, folder) = (Pool::start().await, TempDir::new().unwrap());
     let polling = "polling: { live: { interval: 1s, stale_after: 2s } }\naccounts: { farm: { api_key: good } }";
     let file = accounts(&folder, &pool, polling);
@@ -526,7 +527,7 @@ async fn once_prints_what_succeeded_and_fails() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reject_rate_above_one_is_told_with_the_setting_that_mends_it() {
+async fn reject_rate_above_one_names_the_setting() {
     let row = |id: usize, rate: &str| {
         format!("{{\"worker_id\":\"{id}\",\"worker_name\":\"w{id}\",\"reject_rate\":\"{rate}\"}}")
     };
@@ -558,7 +559,7 @@ async fn a_reject_rate_above_one_is_told_with_the_setting_that_mends_it() {
 
 /// The pool may repeat the key in whatever it says.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_log_never_holds_the_key() {
+async fn log_never_holds_the_key() {
     const CANARY: &str = "0a1b2c-CANARY-c6d7e8";
     let folder = TempDir::new().unwrap();
     let echo = |status| ResponseTemplate::new(status).set_body_string(format!("<html>{CANARY}</html>"));
@@ -596,7 +597,7 @@ async fn the_log_never_holds_the_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn trouble_is_logged_when_it_begins_and_a_refused_key_each_time() {
+async fn failures_are_logged_when_they_begin() {
     let folder = TempDir::new().unwrap();
     let pool = Pool::start().await;
     pool.responds("summary_data", ResponseTemplate::new(500)).await;
@@ -606,26 +607,22 @@ async fn trouble_is_logged_when_it_begins_and_a_refused_key_each_time() {
     let text = format!("{polling}accounts: {{ farm: {{ api_key: some-key }} }}");
     let file = accounts(&folder, &pool, &text);
     let mut exporter = Program::start(program(&["--config.file", &file, "--web.listen-address", "127.0.0.1:0"]));
-    let begin = std::time::Instant::now();
-    loop {
-        let asked = async |endpoint: &str| pool.requests(endpoint).await.len();
-        if asked("summary_data").await >= 4 && asked("workers").await >= 3 {
-            break;
-        }
-        assert!(begin.elapsed() < harness::PATIENCE, "it does not ask again");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let failed = |log: &str, endpoint: &str| {
+        let line = format!("message=\"the poll failed\" account=farm currency=BTC endpoint={endpoint} ");
+        log.matches(&line).count()
+    };
+    let polled = async || {
+        let enough = pool.requests("summary_data").await.len() >= 4 && failed(&exporter.log(), "workers") >= 2;
+        enough.then_some(())
+    };
+    until("repeated failures", polled, || exporter.log()).await;
     exporter.signal("TERM");
     assert_eq!(exporter.end().0, Some(0));
-    let failed = |endpoint: &str| {
-        let line = format!("message=\"the poll failed\" account=farm currency=BTC endpoint={endpoint} ");
-        exporter.log.matches(&line).count()
-    };
-    assert!(failed("summary_data") == 1 && failed("workers") >= 2, "{}", exporter.log);
+    assert_eq!(failed(&exporter.log(), "summary_data"), 1, "{}", exporter.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn serve_without_a_configuration_has_the_pools_statistics() {
+async fn serve_without_configuration_shows_the_pool() {
     let pool = Pool::start().await;
     pool.answers_samples().await;
     // It is the command that is meant when none is given.
@@ -669,7 +666,7 @@ fn stall(listener: &TcpListener) -> TcpStream {
 }
 
 #[test]
-fn a_signal_stops_it_in_the_middle_of_a_stalled_request() {
+fn signal_stops_a_stalled_request() {
     for signal in ["TERM", "INT"] {
         let (listener, base_url) = silent();
         let mut exporter = Program::start(serve(&base_url, &[]));
@@ -677,23 +674,23 @@ fn a_signal_stops_it_in_the_middle_of_a_stalled_request() {
         let _stalled = stall(&listener);
         exporter.signal(signal);
         let (code, took) = exporter.end();
-        assert_eq!(code, Some(0), "{signal}: {}", exporter.log);
+        assert_eq!(code, Some(0), "{signal}: {}", exporter.log());
         assert!(took < STOP_LIMIT, "{signal}: {took:?}");
-        assert!(last_line(&exporter.log).ends_with("level=info message=stopped"), "{}", exporter.log);
+        assert!(last_line(&exporter.log()).ends_with("level=info message=stopped"), "{}", exporter.log());
         let stopping = format!("message=\"stopping; a second signal stops at once\" signal=SIG{signal}");
-        assert!(exporter.log.contains(&stopping), "{}", exporter.log);
+        assert!(exporter.log().contains(&stopping), "{}", exporter.log());
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_signal_stops_it_between_requests() {
+async fn signal_stops_it_between_requests() {
     let pool = Pool::start().await;
     pool.answers_samples().await;
     let mut exporter = Program::start(serve(&pool.base_url(), &[]));
     exporter.until_log("everything was polled once");
     exporter.signal("TERM");
     let (code, took) = exporter.end();
-    assert_eq!(code, Some(0), "{}", exporter.log);
+    assert_eq!(code, Some(0), "{}", exporter.log());
     assert!(took < STOP_LIMIT, "{took:?}");
 }
 
@@ -717,19 +714,19 @@ fn half_a_request(address: &str) -> TcpStream {
 }
 
 #[test]
-fn a_signal_stops_it_in_the_middle_of_a_stalled_scrape() {
+fn signal_stops_a_stalled_scrape() {
     let (_listener, base_url) = silent();
     let mut exporter = Program::start(serve(&base_url, &[]));
     let _client = half_a_request(&exporter.address());
     exporter.signal("TERM");
     let (code, took) = exporter.end();
-    assert_eq!(code, Some(0), "{}", exporter.log);
+    assert_eq!(code, Some(0), "{}", exporter.log());
     assert!(took < STOP_LIMIT, "{took:?}");
 }
 
 /// Its end waits for a stalled scrape, and so there is time for a second signal; the exit code tells the two apart.
 #[tokio::test(flavor = "multi_thread")]
-async fn sighup_takes_up_the_configuration_and_the_key_files_anew() {
+async fn sighup_reloads_configuration_and_key_files() {
     const NEW_KEY: &str = "112233-445566-778899-aabbcc-ddeeff";
     let pool = Pool::start().await;
     pool.answers_samples().await;
@@ -764,16 +761,16 @@ async fn sighup_takes_up_the_configuration_and_the_key_files_anew() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     exporter.signal("TERM");
-    assert_eq!(exporter.end().0, Some(0), "{}", exporter.log);
-    assert!(!exporter.log.contains(KEY) && !exporter.log.contains(NEW_KEY));
+    assert_eq!(exporter.end().0, Some(0), "{}", exporter.log());
+    assert!(!exporter.log().contains(KEY) && !exporter.log().contains(NEW_KEY));
 }
 
 #[test]
-fn it_leaves_no_core_dump() {
+fn core_dumps_are_disabled() {
     let (_pool, base_url) = silent();
     let mut exporter = Program::start(serve(&base_url, &[]));
     exporter.address();
-    let limits = procfs::process::Process::new(exporter.child.id().cast_signed()).unwrap().limits().unwrap();
+    let limits = procfs::process::Process::new(exporter.id().cast_signed()).unwrap().limits().unwrap();
     let procfs::process::LimitValue::Value(bytes) = limits.max_core_file_size.soft_limit else {
         panic!("{limits:?}");
     };
@@ -782,7 +779,7 @@ fn it_leaves_no_core_dump() {
 }
 
 #[test]
-fn a_second_signal_stops_it_at_once() {
+fn second_signal_stops_at_once() {
     for (first, second) in [("TERM", "TERM"), ("INT", "INT"), ("TERM", "INT")] {
         let (_listener, base_url) = silent();
         let mut exporter = Program::start(serve(&base_url, &[]));
@@ -791,13 +788,13 @@ fn a_second_signal_stops_it_at_once() {
         exporter.until_log("stopping; a second signal stops at once");
         exporter.signal(second);
         let (code, _) = exporter.end();
-        assert_eq!(code, Some(1), "{}", exporter.log);
-        assert!(!exporter.log.contains("message=stopped"), "{}", exporter.log);
+        assert_eq!(code, Some(1), "{}", exporter.log());
+        assert!(!exporter.log().contains("message=stopped"), "{}", exporter.log());
     }
 }
 
 #[tokio::test]
-async fn it_serves_on_a_socket_that_was_handed_over() {
+async fn socket_activation_serves() {
     let pool = Pool::start().await;
     pool.answers_samples().await;
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -820,7 +817,7 @@ async fn it_serves_on_a_socket_that_was_handed_over() {
 }
 
 #[test]
-fn an_address_that_is_taken_is_named() {
+fn address_in_use_is_named() {
     let (_listener, base_url) = silent();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
@@ -834,15 +831,15 @@ fn an_address_that_is_taken_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_in_json_is_json() {
+async fn json_log_is_json() {
     let pool = Pool::start().await;
     pool.responds("main_stat", ResponseTemplate::new(500)).await;
     let mut exporter = Program::start(serve(&pool.base_url(), &["--log.format", "json", "--log.level=debug"]));
     exporter.until_log("everything was polled once");
     exporter.signal("TERM");
-    assert_eq!(exporter.end().0, Some(0), "{}", exporter.log);
+    assert_eq!(exporter.end().0, Some(0), "{}", exporter.log());
     let mut messages = Vec::new();
-    for line in exporter.log.lines() {
+    for line in exporter.log().lines() {
         let line: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         assert!(line["timestamp"].as_str().is_some_and(|time| time.ends_with('Z')), "{line}");
         messages.push(format!("{} {}", line["level"].as_str().unwrap(), line["message"].as_str().unwrap()));
@@ -851,13 +848,13 @@ async fn a_log_in_json_is_json() {
         }
     }
     for message in ["INFO starting", "INFO listening", "WARN the poll failed", "INFO stopped"] {
-        assert!(messages.iter().any(|said| said == message), "{message}\n{}", exporter.log);
+        assert!(messages.iter().any(|said| said == message), "{message}\n{}", exporter.log());
     }
 }
 
 /// A poll that failed is a warning; how the program starts is information.
 #[test]
-fn the_log_is_as_quiet_as_it_is_told_to_be() {
+fn log_level_filters_the_log() {
     let base_url = format!("http://127.0.0.1:{}/", closed_port());
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -913,7 +910,7 @@ fn health_finds_a_running_exporter() {
 
     exporter.signal("INT");
     let (code, took) = exporter.end();
-    assert_eq!(code, Some(0), "{}", exporter.log);
+    assert_eq!(code, Some(0), "{}", exporter.log());
     assert!(took < STOP_LIMIT, "{took:?}");
 }
 
@@ -945,19 +942,19 @@ async fn health_fails_when_the_exporter_says_so() {
 
 /// `once` is often run by a timer, whose manager ends it by a signal; nothing was polled completely then.
 #[test]
-fn a_signal_ends_once_and_nothing_passes_for_a_result() {
+fn once_prints_nothing_after_a_signal() {
     let (listener, base_url) = silent();
     let environment = [("BTCPOOL__API__BASE_URL", base_url.as_str()), ("BTCPOOL__API__TIMEOUT", "60s")];
     let mut once = Program::start(with(program(&["once"]), &environment));
     let _stalled = stall(&listener);
     once.signal("TERM");
     assert_eq!(once.end().0, Some(1));
-    assert_eq!(last_line(&once.log), "btcpool-exporter: stopped by SIGTERM before the end");
+    assert_eq!(last_line(&once.log()), "btcpool-exporter: stopped by SIGTERM before the end");
 }
 
 /// A pool on this machine needs no TLS, and a small container may have no certificates.
 #[test]
-fn without_ca_certificates_the_demo_and_health_work() {
+fn demo_and_health_need_no_ca_certificates() {
     let port = closed_port();
     let address = format!("127.0.0.1:{port}");
     let bare = |arguments: &[&str]| {
@@ -975,7 +972,7 @@ fn without_ca_certificates_the_demo_and_health_work() {
 
 /// A flag that may come several times may come in both places.
 #[test]
-fn addresses_before_and_behind_the_command_are_both_listened_on() {
+fn listen_addresses_before_and_after_the_command() {
     let (listener, base_url) = silent();
     let environment = [("BTCPOOL__API__BASE_URL", base_url.as_str())];
     let arguments = ["--web.listen-address", "127.0.0.1:0", "serve", "--web.listen-address", "127.0.0.1:0"];

@@ -60,6 +60,7 @@ fn values(config: &Config) -> String {
         format!("requests_per_second {}", api.requests_per_second),
         format!("page_size {}", api.page_size),
         format!("max_response_bytes {}", api.max_response_bytes),
+        format!("retry_after_max {:?}", api.retry_after_max),
         format!("reject_rate_unit {:?}", api.reject_rate_unit),
         format!("day_utc_offset {} s", api.day_utc_offset.seconds()),
         format!("live {:?} {:?}", polling.live.interval, polling.live.stale_after),
@@ -94,6 +95,7 @@ concurrency 4
 requests_per_second 5
 page_size 100
 max_response_bytes 8388608
+retry_after_max 300s
 reject_rate_unit Ratio
 day_utc_offset 28800 s
 live 60s 300s
@@ -115,7 +117,7 @@ fn defaults_alone_are_valid() {
 }
 
 #[test]
-fn a_file_that_sets_nothing_changes_nothing() {
+fn empty_file_changes_nothing() {
     for text in ["", "# nothing\n", "---\n", "{}\n", "api:\npolling:\n  live:\naccounts:\ncoins: ~\nweb: null\n"] {
         assert_eq!(values(&yaml(text).unwrap()), DEFAULT_VALUES, "{text:?}");
     }
@@ -133,6 +135,7 @@ concurrency 3
 requests_per_second 2.5
 page_size 50
 max_response_bytes 4194304
+retry_after_max 90s
 reject_rate_unit Percent
 day_utc_offset -12600 s
 live 30s 150s
@@ -190,7 +193,7 @@ fn accounts_with_one_key_are_warned_of() {
 }
 
 #[test]
-fn what_was_meant_by_an_unknown_key_is_found() {
+fn unknown_keys_get_a_suggestion() {
     for (text, expected) in [
         ("accounts: { farm: { key: k } }", "unknown key; did you mean api_key?"),
         ("accounts: { farm: { api_keyfile: k } }", "unknown key; did you mean api_key_file?"),
@@ -270,7 +273,7 @@ fn files_that_cannot_be_read_are_refused() {
 }
 
 #[test]
-fn http_is_allowed_where_nobody_listens_or_when_told_so() {
+fn plain_http_needs_loopback_or_permission() {
     for host in ["localhost", "LOCALHOST", "127.0.0.1:8080", "127.255.0.9", "[::1]:8080"] {
         let config = yaml(&format!("api: {{ base_url: \"http://{host}/ru/api\" }}")).unwrap();
         assert_eq!(config.api.base_url.as_str(), format!("http://{}/ru/api", host.to_lowercase()));
@@ -425,7 +428,7 @@ fn every_flag_goes_over_the_configuration() {
 }
 
 #[test]
-fn what_differs_under_web_and_log_is_named() {
+fn differing_web_and_log_keys_are_named() {
     let defaults = yaml("").unwrap();
     let other = yaml(
         "web: { listen_addresses: [\":1\"], telemetry_path: /m, max_requests: 1, config_file: w, enable_lifecycle: on,\n  \
@@ -473,7 +476,7 @@ fn a_wrong_flag_is_named() {
 }
 
 #[test]
-fn accounts_may_come_from_the_environment_alone() {
+fn accounts_from_the_environment_alone() {
     let config = load(
         None,
         &[
@@ -511,7 +514,7 @@ fn accounts_may_come_from_the_environment_alone() {
 }
 
 #[test]
-fn lists_from_the_environment_are_written_in_two_ways() {
+fn environment_lists_have_two_forms() {
     for text in ["BTC,LTC", " LTC , BTC ,", "[BTC, LTC]", "[\"LTC\", 'BTC', LTC]"] {
         let config =
             load(None, &[("BTCPOOL__ACCOUNTS__A__API_KEY", "k"), ("BTCPOOL__ACCOUNTS__A__CURRENCIES", text)]).unwrap();
@@ -522,7 +525,7 @@ fn lists_from_the_environment_are_written_in_two_ways() {
 
 /// Kubernetes injects variables for each service: of a service called `btcpool-exporter`, or only `btcpool`.
 #[test]
-fn variables_with_one_underscore_are_not_read() {
+fn single_underscore_variables_are_ignored() {
     let injected = [
         ("BTCPOOL_EXPORTER_PORT", "tcp://10.0.0.1:10058"),
         ("BTCPOOL_EXPORTER_SERVICE_HOST", "10.0.0.1"),
@@ -538,7 +541,7 @@ fn variables_with_one_underscore_are_not_read() {
 #[test]
 fn wrong_variables_are_named() {
     let api_keys = "base_url, timeout, concurrency, requests_per_second, page_size, max_response_bytes, \
-                    reject_rate_unit, day_utc_offset, allow_insecure_http";
+                    retry_after_max, reject_rate_unit, day_utc_offset, allow_insecure_http";
     let unknown =
         format!("BTCPOOL__API__TIMEUOT: api.timeuot: unknown key; did you mean timeout? Known here: {api_keys}");
     let rows: [(&[(&str, &str)], &str); 19] = [
@@ -623,7 +626,7 @@ fn wrong_variables_are_named() {
 
 /// The serving side is read alone when only the exporter's address is wanted, and its errors are the same.
 #[test]
-fn the_serving_side_alone_names_its_errors_too() {
+fn web_only_load_names_its_errors() {
     let variables = |name: &str, value: &str| vec![(name.to_owned(), value.to_owned())];
     let error = config::load_web(None, variables("BTCPOOL__WEB__MAX_REQUEST", "1"), &Overrides::default());
     assert_eq!(
@@ -637,7 +640,7 @@ fn the_serving_side_alone_names_its_errors_too() {
 }
 
 #[test]
-fn a_later_layers_key_replaces_an_earlier_layers() {
+fn later_layer_replaces_a_key() {
     let folder = TempDir::new().unwrap();
     let key_file = folder.path().join("key");
     fs::write(&key_file, "from-the-key-file\n").unwrap();
@@ -802,7 +805,7 @@ fn unusable_key_files_are_refused() {
 }
 
 #[test]
-fn a_key_file_that_others_can_read_is_warned_of() {
+fn exposed_key_file_warns() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("key");
     fs::write(&path, "0a1b2c\n").unwrap();
@@ -824,7 +827,7 @@ fn a_key_file_that_others_can_read_is_warned_of() {
 }
 
 #[test]
-fn what_looks_like_a_key_is_not_quoted_and_what_does_not_is() {
+fn errors_quote_only_what_is_no_key() {
     let key = "0a1b2c-3d4e5f-607182-93a4b5-c6d7e8";
     let hidden = "the value (not shown: it may be a key)";
     for (text, expected) in [
@@ -996,7 +999,7 @@ fn no_error_shows_a_key() {
 }
 
 #[test]
-fn what_is_printed_of_a_configuration_shows_no_key() {
+fn printed_configuration_shows_no_key() {
     let folder = TempDir::new().unwrap();
     let (file, key_file) = (folder.path().join("config.yml"), folder.path().join("secret"));
     fs::write(&key_file, CANARY).unwrap();
@@ -1057,7 +1060,7 @@ fn the_shard_is_prometheus_hashmod() {
 
 /// A variable whose name stands for the file's own key goes over it, however it is spelled.
 #[test]
-fn coins_are_layered_and_labels_are_taken_to_the_letter() {
+fn coins_are_layered_labels_verbatim() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("config.yml");
     let account = "accounts: { farm: { api_key: 0a1b2c, expected_hashrate: { BTC: 1 PH/s } } }\n";

@@ -75,8 +75,8 @@ fn the_program_prints_a_line_for_each_fault() {
     let mut check = program(&["check", "--log.level", "loud"]);
     check.env("BTCPOOL__API__TIMEOUT", "soon").env("BTCPOOL__API__TIMEUOT", "5s");
     let (code, output, errors) = run(check);
-    let known = "base_url, timeout, concurrency, requests_per_second, page_size, max_response_bytes, reject_rate_unit, \
-                 day_utc_offset, allow_insecure_http";
+    let known = "base_url, timeout, concurrency, requests_per_second, page_size, max_response_bytes, retry_after_max, \
+                 reject_rate_unit, day_utc_offset, allow_insecure_http";
     let expected = format!(
         "btcpool-exporter: BTCPOOL__API__TIMEOUT: api.timeout: \"soon\" {TIMEOUT}\n\
          btcpool-exporter: BTCPOOL__API__TIMEUOT: api.timeuot: unknown key; did you mean timeout? Known here: {known}\n\

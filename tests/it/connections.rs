@@ -115,7 +115,7 @@ fn is_open(stream: &TcpStream) -> bool {
 }
 
 #[tokio::test]
-async fn a_connection_without_a_whole_header_is_closed() {
+async fn incomplete_header_times_out() {
     let limits = Limits { header: Duration::from_millis(300), ..GENEROUS };
     let served = Served::start(limits).await;
     let silent = served.connect().await;
@@ -138,7 +138,7 @@ async fn a_connection_without_a_whole_header_is_closed() {
 }
 
 #[tokio::test]
-async fn a_connection_may_rest_but_not_stop_in_the_next_header() {
+async fn idle_is_allowed_but_not_inside_a_header() {
     let served = Served::start(Limits { header: Duration::from_millis(200), ..GENEROUS }).await;
     let (mut resting, mut stopping) = (served.connect().await, served.connect().await);
     ask(&mut resting).await;
@@ -156,7 +156,7 @@ async fn a_connection_may_rest_but_not_stop_in_the_next_header() {
 }
 
 #[tokio::test]
-async fn whoever_waits_longest_without_asking_gives_way() {
+async fn longest_idle_connection_is_evicted() {
     let served = Served::start(Limits { connections: 3, ..GENEROUS }).await;
     let mut resting = served.connect().await;
     ask(&mut resting).await;
@@ -176,7 +176,7 @@ async fn whoever_waits_longest_without_asking_gives_way() {
 }
 
 #[tokio::test]
-async fn an_answer_under_way_does_not_give_way() {
+async fn response_in_flight_is_not_evicted() {
     let served = Served::start(Limits { connections: 1, ..GENEROUS }).await;
     let mut busy = served.connect().await;
     busy.write_all(b"GET /large HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
@@ -188,7 +188,7 @@ async fn an_answer_under_way_does_not_give_way() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_is_given_up() {
+async fn client_that_does_not_read_is_dropped() {
     let served = Served::start(Limits { answer: Duration::from_millis(500), ..GENEROUS }).await;
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
@@ -208,7 +208,7 @@ async fn a_client_that_does_not_read_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_crowd_that_does_not_read_gives_way_too_when_it_had_its_time() {
+async fn crowd_that_does_not_read_is_evicted() {
     let served = Served::start(Limits { connections: 2, header: Duration::from_millis(300), ..GENEROUS }).await;
     let mut crowd = Vec::new();
     for _ in 0..2 {
@@ -222,7 +222,7 @@ async fn a_crowd_that_does_not_read_gives_way_too_when_it_had_its_time() {
 }
 
 #[tokio::test]
-async fn a_header_that_is_too_long_is_refused() {
+async fn oversized_header_is_refused() {
     let served = Served::start(GENEROUS).await;
     let mut stream = served.connect().await;
     let long = format!("GET / HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "x".repeat(64 << 10));
@@ -235,7 +235,7 @@ async fn a_header_that_is_too_long_is_refused() {
 }
 
 #[tokio::test]
-async fn at_the_end_an_answer_under_way_is_finished() {
+async fn shutdown_finishes_responses_in_flight() {
     let served = Served::start(GENEROUS).await;
     let (silent, mut busy) = (served.connect().await, served.connect().await);
     let mut resting = served.connect().await;
@@ -251,7 +251,7 @@ async fn at_the_end_an_answer_under_way_is_finished() {
 /// The exporter as it is, with its own limits.
 #[tokio::test]
 #[expect(clippy::print_stdout, reason = "the figures are what one wants to see of this test")]
-async fn two_thousand_connections_that_say_nothing_keep_no_scrape_out() {
+async fn silent_connections_block_no_scrape() {
     const CROWD: usize = 2000;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let wanted = 2 * CROWD as u64;

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use crate::harness;
 
 #[test]
-fn a_budget_that_cannot_carry_the_polling_is_complained_of_with_the_numbers() {
+fn budget_below_demand_is_reported() {
     let accounts: String = (0..200).map(|n| format!("  a{n}: {{ api_key: {} }}\n", harness::KEY)).collect();
     let yaml = format!("accounts:\n{accounts}");
     let config = Config::from_yaml("test", &yaml, &Overrides::default()).unwrap();
@@ -47,7 +47,7 @@ fn advice(page_size: usize, accounts: &str, pages: usize) -> String {
 }
 
 #[test]
-fn the_complaint_advises_only_what_helps() {
+fn demand_report_advises_what_helps() {
     let one = harness::one_account();
     for (accounts, pages, expected) in [
         ("", 1, "polling needs 1 request every 1m, 0.02 a second"),

@@ -41,7 +41,7 @@ fn without_durations(mut series: std::collections::BTreeMap<String, f64>) -> std
 }
 
 #[tokio::test]
-async fn the_same_seed_and_time_give_the_same_farm() {
+async fn same_seed_gives_the_same_farm() {
     let (_, first) = polled(7, NOON).await;
     let (_, again) = polled(7, NOON).await;
     let (_, other) = polled(8, NOON).await;
@@ -50,7 +50,7 @@ async fn the_same_seed_and_time_give_the_same_farm() {
 }
 
 #[tokio::test]
-async fn every_machine_of_every_valid_account_is_shown_with_what_the_pool_said() {
+async fn demo_shows_every_machine() {
     let (pool, seen) = polled(1, NOON).await;
     let now = NOON.parse::<jiff::Timestamp>().unwrap().as_second();
     let farm = pool.farm();
@@ -82,7 +82,7 @@ async fn every_machine_of_every_valid_account_is_shown_with_what_the_pool_said()
 }
 
 #[tokio::test]
-async fn it_has_what_real_farms_have() {
+async fn demo_has_what_real_farms_have() {
     let (pool, seen) = polled(1, NOON).await;
     let currencies: std::collections::BTreeSet<_> =
         pool.farm().accounts.iter().flat_map(|account| &account.holdings).map(|holding| holding.currency).collect();
@@ -101,7 +101,7 @@ async fn it_has_what_real_farms_have() {
 }
 
 #[test]
-fn a_rack_dies_and_comes_back_and_a_worker_is_removed() {
+fn rack_dies_and_worker_is_removed() {
     let began: jiff::Timestamp = NOON.parse().unwrap();
     let pool = SimulatedPool::new(1, Clock::simulated(began, 0.0));
     let farm = pool.farm();
@@ -124,7 +124,7 @@ fn a_rack_dies_and_comes_back_and_a_worker_is_removed() {
 }
 
 #[test]
-fn time_can_run_faster_and_stand_still() {
+fn demo_time_can_run_fast_or_stand_still() {
     let at = NOON.parse().unwrap();
     let (fast, still) = (Clock::simulated(at, 1e6), Clock::simulated(at, 0.0));
     std::thread::sleep(std::time::Duration::from_millis(2));

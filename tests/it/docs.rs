@@ -1,7 +1,7 @@
 //! The documentation's tables and examples against the code, and its links. Its commands are run by the end-to-end
 //! tests.
 //!
-//! `UPDATE_DOCS=1 cargo test --test it docs` writes their generated parts anew.
+//! `UPDATE=1 cargo test --test it docs` writes their generated parts anew.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,31 +21,11 @@ use btcpool_exporter::{
 use clap::CommandFactory as _;
 use url::Url;
 
-use crate::rules;
+use crate::{rules, support::golden};
 
 fn read(file: &str) -> String {
     let path = format!("{}/{file}", env!("CARGO_MANIFEST_DIR"));
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
-
-/// The part of a text from a mark to `until`; to the end if that is empty.
-fn part<'a>(text: &'a str, mark: &str, until: &str) -> &'a str {
-    let rest = text.split_once(mark).unwrap_or_else(|| panic!("{mark} is not there")).1;
-    let end = if until.is_empty() { rest.len() } else { rest.find(until).unwrap_or_else(|| panic!("no {until:?}")) };
-    rest[..end].trim_matches('\n')
-}
-
-/// Compares a generated part of a document with what it should be, or writes it.
-fn generated(document: &str, mark: &str, until: &str, expected: &str) {
-    let text = read(document);
-    let found = part(&text, mark, until);
-    let expected = expected.trim_matches('\n');
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        let updated = text.replace(found, expected);
-        fs::write(format!("{}/{document}", env!("CARGO_MANIFEST_DIR")), updated).unwrap();
-    } else {
-        assert_eq!(found, expected, "{document} is behind; UPDATE_DOCS=1 writes it");
-    }
 }
 
 fn metrics_table() -> String {
@@ -72,15 +52,15 @@ fn reasons_table() -> String {
 }
 
 #[test]
-fn the_generated_parts_of_documents_are_up_to_date() {
-    generated("docs/metrics.md", "<!-- metrics -->", "", &metrics_table());
-    generated("docs/failures.md", "<!-- reasons -->", "\n## ", &reasons_table());
-    generated("docs/configuration.md", "<!-- defaults -->\n\n```yaml\n", "```", DEFAULTS);
+fn generated_parts_are_current() {
+    golden::check_part("docs/metrics.md", "<!-- metrics -->", "", &metrics_table());
+    golden::check_part("docs/failures.md", "<!-- reasons -->", "\n## ", &reasons_table());
+    golden::check_part("docs/configuration.md", "<!-- defaults -->\n\n```yaml\n", "```", DEFAULTS);
 }
 
 /// One way only: names may be added freely, so a metric of which nothing is promised yet is no mistake.
 #[test]
-fn every_promised_metric_is_there_with_its_type_and_labels() {
+fn promised_metrics_keep_type_and_labels() {
     let promised: BTreeMap<String, (String, String)> = read("tests/fixtures/promised-metrics.tsv")
         .lines()
         .filter(|line| !line.starts_with('#'))
@@ -98,12 +78,12 @@ fn every_promised_metric_is_there_with_its_type_and_labels() {
 }
 
 #[test]
-fn the_readme_s_configuration_is_valid() {
+fn readme_configuration_is_valid() {
     let directory = tempfile::tempdir().unwrap();
     let key = directory.path().join("key");
     fs::write(&key, "0a1b2c-3d4e5f\n").unwrap();
     let readme = read("README.md");
-    let yaml = part(&readme, "<!-- example: configuration -->\n```yaml", "```")
+    let yaml = golden::part(&readme, "<!-- example: configuration -->\n```yaml", "```")
         .replace("/run/secrets/farm_a", key.to_str().unwrap());
     let config = Config::from_yaml("README.md", &yaml, &Overrides::default()).unwrap();
     let targets: Vec<_> = config.targets().map(|(target, _)| target.to_string()).collect();
@@ -111,26 +91,26 @@ fn the_readme_s_configuration_is_valid() {
 }
 
 #[test]
-fn the_readme_s_error_is_what_one_gets() {
+fn readme_error_is_real() {
     let readme = read("README.md");
-    let shown = part(&readme, "btcpool-exporter: btcpool.yml:", "\n");
+    let shown = golden::part(&readme, "btcpool-exporter: btcpool.yml:", "\n");
     let yaml = "# my farms\naccounts:\n  farm_a:\n    api_keyfile: /run/secrets/farm_a\n";
     let error = Config::from_yaml("btcpool.yml", yaml, &Overrides::default()).unwrap_err();
     assert_eq!(error.to_string(), format!("btcpool.yml:{shown}"));
 }
 
 #[test]
-fn the_warning_in_the_documents_is_the_program_s() {
+fn documented_warning_is_the_programs() {
     let accounts: String = (0..200).map(|n| format!("  a{n}: {{ api_key: k{n} }}\n")).collect();
     let config = Config::from_yaml("test", &format!("accounts:\n{accounts}"), &Overrides::default()).unwrap();
     let warning = Demand::of(&config, &Store::new(&config)).complaint(&config).unwrap();
     let page = read("docs/troubleshooting.md");
-    let quoted = part(&page, "The warning, of `check` and in the log:\n\n```text\n", "\n```");
+    let quoted = golden::part(&page, "The warning, of `check` and in the log:\n\n```text\n", "\n```");
     assert_eq!(quoted, warning);
 }
 
 #[test]
-fn every_metric_that_the_readme_names_exists() {
+fn readme_metrics_exist() {
     let readme = read("README.md");
     let known: BTreeSet<_> = CATALOGUE.iter().map(|family| family.name).collect();
     let words = readme.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
@@ -146,7 +126,7 @@ fn metrics_named(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_metric_that_the_documents_and_the_tests_of_rules_name_exists() {
+fn documented_metrics_exist() {
     let families = CATALOGUE.iter().map(|family| family.name.to_owned());
     let known: BTreeSet<_> = rules::known().into_keys().chain(families).collect();
     for file in [rules::files("docs"), rules::files("deploy/prometheus/tests")].concat() {
@@ -283,7 +263,7 @@ fn documents() -> Vec<PathBuf> {
 }
 
 #[test]
-fn every_link_leads_to_what_there_is() {
+fn links_lead_somewhere() {
     let (mut pages, mut files, mut headings) = (0, 0, 0);
     let mut wrong = Vec::new();
     for document in documents() {
@@ -305,7 +285,7 @@ fn every_link_leads_to_what_there_is() {
 }
 
 #[test]
-fn a_link_to_what_there_is_not_is_noticed() {
+fn broken_link_is_noticed() {
     let document = "# A [b](c), d!\n\n```sh\n# [no](link)\n```\n## a b d\n\n### Ключ `x_1` отклонён?\n\n\
                     [a](b \"c\") `[no](link)` ``[no](`link)`` ![\nd](e#f) <http://g/> <h>\n\n[i]: j\n";
     let (blocks, prose) = fenced(document);
@@ -323,7 +303,7 @@ fn a_link_to_what_there_is_not_is_noticed() {
 }
 
 #[test]
-fn the_readme_is_short_and_the_same_in_russian() {
+fn readme_is_short_and_matches_russian() {
     let readme = read("README.md");
     assert!(readme.lines().count() < 250, "README.md has {} lines", readme.lines().count());
     let shown = |document: &str| {
@@ -337,7 +317,7 @@ fn the_readme_is_short_and_the_same_in_russian() {
 }
 
 #[test]
-fn the_version_is_the_same_wherever_it_stands() {
+fn version_is_the_same_everywhere() {
     const FILES: [&str; 11] = [
         "README.md",
         "README.ru.md",
@@ -368,7 +348,7 @@ fn every_dependency_has_a_reason() {
 }
 
 #[test]
-fn the_documents_name_every_flag_and_no_other() {
+fn documents_name_exactly_the_flags() {
     let command = Cli::command();
     let commands = [&command].into_iter().chain(command.get_subcommands());
     let flags = commands.flat_map(|command| command.get_arguments()).filter_map(|flag| flag.get_long());

@@ -1,10 +1,10 @@
 //! The whole exposition, in both formats, against golden files.
 //!
-//! `UPDATE_GOLDEN=1 cargo test --test it exposition` writes them anew; read the difference before you commit it.
+//! `UPDATE=1 cargo test --test it exposition` writes them anew; read the difference before you commit it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -23,6 +23,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     harness,
     parser::{self, series},
+    support::golden,
 };
 
 /// 2024-03-05 01:00 at UTC+8: not yet the fifth in UTC.
@@ -51,7 +52,7 @@ fn windows(ten_minutes: f64, one_hour: f64, day: f64) -> HashrateWindows {
 }
 
 /// What is told of workers beyond this is not in the golden files:
-/// [`each_field_of_a_worker_reaches_the_exposition_by_itself`] is for all of it.
+/// [`worker_fields_are_exported_independently`] is for all of it.
 fn worker(id: &str, name: &str) -> Worker {
     Worker {
         hashrate: windows(1.5e14, 141e12, 1.4e14),
@@ -192,29 +193,20 @@ impl Known {
     }
 }
 
+/// Compares a text with a golden file.
 pub fn golden(name: &str, found: &str) {
-    let file: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests/fixtures/golden", name].iter().collect();
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(&file, found).unwrap();
-    }
-    let expected = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    if let Some((number, (found, expected))) =
-        (1..).zip(found.lines().zip(expected.lines())).find(|(_, (found, expected))| found != expected)
-    {
-        panic!("{name}:{number}:\n  expected {expected}\n  found    {found}");
-    }
-    assert_eq!(found.lines().count(), expected.lines().count(), "{name} has another number of lines");
+    golden::check(Path::new("tests/fixtures/golden").join(name), found);
 }
 
 #[test]
-fn the_classic_format_is_as_it_was() {
+fn classic_golden() {
     let text = Known::fill().render(Format::Classic);
     parser::parse(&text, Format::Classic).unwrap();
     golden("exposition.txt", &text);
 }
 
 #[test]
-fn the_openmetrics_format_is_as_it_was() {
+fn openmetrics_golden() {
     let text = Known::fill().render(Format::OpenMetrics);
     parser::parse(&text, Format::OpenMetrics).unwrap();
     golden("exposition.om.txt", &text);
@@ -222,9 +214,9 @@ fn the_openmetrics_format_is_as_it_was() {
 
 #[test]
 #[should_panic(expected = "must_fail.txt:3:")]
-fn a_golden_file_that_differs_fails() {
+fn golden_file_that_differs_fails() {
     // One digit of its third line is another.
-    assert!(std::env::var_os("UPDATE_GOLDEN").is_none(), "must_fail.txt:3: is not written anew");
+    assert!(!golden::updating(), "must_fail.txt:3: is not written anew");
     golden("must_fail.txt", &Known::fill().render(Format::Classic));
 }
 
@@ -237,7 +229,7 @@ fn both_formats_hold_the_same_samples() {
 }
 
 #[test]
-fn what_is_stale_leaves_and_what_tells_so_stays() {
+fn stale_series_leave_and_status_stays() {
     let known = Known::fill();
     let names = |age| -> Vec<String> {
         let text = render(known.view(&Scope::WithoutProcess, age), Format::Classic).unwrap();
@@ -284,7 +276,7 @@ fn of_worker(row: &Map<String, Value>) -> BTreeMap<String, f64> {
 /// One field after the other is taken from a good row: what leaves with it is what is made of it, with the number that
 /// the pool told. So nothing here has to be said of a field that is added.
 #[tokio::test]
-async fn each_field_of_a_worker_reaches_the_exposition_by_itself() {
+async fn worker_fields_are_exported_independently() {
     let row = harness::good_worker().await;
     let all = of_worker(&row);
     let mut seen = BTreeSet::new();
@@ -316,7 +308,7 @@ async fn each_field_of_a_worker_reaches_the_exposition_by_itself() {
 }
 
 #[test]
-fn an_account_s_own_exposition_holds_nothing_of_others() {
+fn account_exposition_holds_one_account() {
     let known = Known::fill();
     let scope = Scope::Accounts(vec!["гараж".parse().unwrap()]);
     let text = render(known.view(&scope, Duration::ZERO), Format::Classic).unwrap();
@@ -330,7 +322,7 @@ fn an_account_s_own_exposition_holds_nothing_of_others() {
 }
 
 #[test]
-fn every_family_of_the_catalogue_is_sound() {
+fn catalogue_families_are_sound() {
     let mut names = std::collections::BTreeSet::new();
     for family in CATALOGUE {
         assert!(names.insert(family.name), "{} is there twice", family.name);

@@ -88,7 +88,7 @@ fn coins(units: i128) -> f64 {
 }
 
 #[tokio::test]
-async fn a_thousand_days_and_payouts_are_summed_to_the_last_unit() {
+async fn thousand_days_sum_exactly() {
     let pool = Pool::start().await;
     let (income, payments) = (List::default(), List::default());
     income.serve(&pool, "profit_history").await;
@@ -156,7 +156,7 @@ async fn a_thousand_days_and_payouts_are_summed_to_the_last_unit() {
 }
 
 #[test]
-fn the_usual_time_between_payouts_is_the_median_of_the_newest() {
+fn payout_interval_is_the_recent_median() {
     const HOUR: i64 = 3600;
     let usual = |hours: &[i64]| {
         let row = |(id, &hours): (usize, &i64)| {
@@ -191,7 +191,7 @@ fn the_usual_time_between_payouts_is_the_median_of_the_newest() {
 
 /// The last second of a year and the first of the next, as pools at three offsets have them.
 #[tokio::test]
-async fn a_day_is_the_running_one_until_the_pool_s_midnight() {
+async fn running_day_ends_at_the_pools_midnight() {
     let date = |text: &str| text.parse::<Date>().unwrap();
     for (offset, before, after, new_year) in [
         ("+08:00", "2023-12-31T15:59:59Z", "2023-12-31T16:00:00Z", 1_704_038_400.0),
@@ -257,7 +257,7 @@ const SUBSIDY_OF_THOSE_DAYS: f64 = 6.25;
 
 /// The table of docs/income.md, reckoned from the published samples.
 #[test]
-fn the_audit_of_the_published_samples_is_as_documented() {
+fn audit_of_samples_is_as_documented() {
     let read = |endpoint| harness::sample(endpoint);
     let (main_stat, income) = (read("main_stat"), read("profit_history"));
     let mut anomalies = Anomalies::default();

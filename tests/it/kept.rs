@@ -214,7 +214,7 @@ fn first_difference(fast: &str, plain: &str) -> Option<(usize, String, String)> 
 }
 
 #[test]
-fn both_ways_write_the_same_of_any_store() {
+fn encoders_agree_on_any_store() {
     let stores: u64 = std::env::var("STORES").map_or(60, |stores| stores.parse().unwrap());
     for seed in 0..stores {
         let mut random = Rng::with_seed(seed);
@@ -256,7 +256,7 @@ fn both_ways_write_the_same_of_any_store() {
 }
 
 #[test]
-fn what_is_kept_holds_until_something_of_it_is_stale_or_the_day_is_over() {
+fn cache_expires_at_staleness_or_midnight() {
     let yaml = format!("accounts: {{ farm: {{ api_key: {} }} }}", harness::KEY);
     let config = Config::from_yaml("test", &yaml, &Default::default()).unwrap();
     let store = Store::new(&config);

@@ -14,8 +14,11 @@
 //! | `textfile` | `once --output`: the file is replaced when the new one is complete |
 //! | `notify` | what a service manager is told: start, reloads, end, signs of life |
 //! | `polling` | cadences, honesty under failure, accounts that do not touch each other |
+//! | `demand` | the requests that polling needs, and what is said when the budget is too small |
 //! | `reload` | taking up another configuration while running |
 //! | `serving` | HTTP: negotiation, narrowing, discovery, health, limits |
+//! | `connections` | connections that are silent, slow, many, or do not read |
+//! | `page` | the status page: whole, in both languages, in each state |
 //! | `secure` | the web configuration at work: TLS, clients' certificates, users, the rate limit, headers |
 //! | `web_config` | the web configuration: what each file comes to, and every broken rule |
 //! | `backfill` | the past as OpenMetrics: the same as was shown then, to the letter, and how the command ends |
@@ -25,8 +28,7 @@
 //! | `manual` | the manual page and the completions against the command line; the package's files against the program |
 //! | `docs` | the documentation's tables and examples against the code |
 //!
-//! `harness` starts exporters and pools; `web_files` makes certificates; `parser` reads expositions, strictly and without
-//! the code under test.
+//! `harness` has the configurations and rows of these tests; what other targets use, too, is in `support`.
 
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 #![expect(clippy::excessive_precision, reason = "figures stand here as the pool wrote them")]
@@ -49,13 +51,16 @@ mod manual;
 mod notify;
 mod page;
 mod paging;
-mod parser;
 mod polling;
 mod properties;
 mod reload;
 mod rules;
 mod secure;
 mod serving;
+#[allow(dead_code, reason = "each target uses a part of it")]
+#[path = "../support/mod.rs"]
+mod support;
 mod textfile;
 mod web_config;
-mod web_files;
+
+use support::parser;

@@ -1,7 +1,7 @@
 //! The manual page and the completions under deploy are what clap makes of the command line's definition; the package's
 //! other files fit the program.
 //!
-//! `UPDATE_DOCS=1 cargo test --test it manual` writes the manual page and the completions anew.
+//! `UPDATE=1 cargo test --test it manual` writes the manual page and the completions anew.
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
@@ -15,6 +15,8 @@ use clap_mangen::{
     Man,
     roff::{Roff, bold, roman},
 };
+
+use crate::support::golden;
 
 /// When the manual page was last changed, for its foot.
 const DATE: &str = "2026-11-23";
@@ -255,23 +257,19 @@ fn read(file: &str) -> String {
 }
 
 #[test]
-fn the_manual_and_the_completions_are_up_to_date() {
+fn manual_and_completions_are_current() {
     for (file, expected) in [
         ("deploy/man/btcpool-exporter.1", manual()),
         ("deploy/completions/btcpool-exporter.bash", completions(Shell::Bash)),
         ("deploy/completions/_btcpool-exporter", completions(Shell::Zsh)),
         ("deploy/completions/btcpool-exporter.fish", completions(Shell::Fish)),
     ] {
-        if std::env::var_os("UPDATE_DOCS").is_some() {
-            fs::write(path(file), expected).unwrap();
-        } else {
-            assert_eq!(read(file), expected, "{file} is behind; UPDATE_DOCS=1 writes it");
-        }
+        golden::check(file, &expected);
     }
 }
 
 #[test]
-fn the_package_s_configuration_is_valid_as_it_is_and_with_its_example() {
+fn package_configuration_is_valid() {
     let shipped = read("deploy/debian/btcpool.yml");
     let config = Config::from_yaml("btcpool.yml", &shipped, &Overrides::default()).unwrap();
     assert!(config.accounts.is_empty() && config.warnings.is_empty());
@@ -289,14 +287,14 @@ fn the_package_s_configuration_is_valid_as_it_is_and_with_its_example() {
 }
 
 #[test]
-fn the_package_is_of_this_version() {
+fn package_has_this_version() {
     let changelog = read("deploy/debian/changelog");
     let expected = format!("{NAME} ({}-", env!("CARGO_PKG_VERSION"));
     assert!(changelog.starts_with(&expected), "{changelog}");
 }
 
 #[test]
-fn every_flag_that_the_service_s_files_name_exists() {
+fn service_files_name_real_flags() {
     let command = command();
     let known: BTreeSet<_> = [&command]
         .into_iter()

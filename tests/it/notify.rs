@@ -106,7 +106,7 @@ fn reload(manager: &Manager, exporter: &Program) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn start_reloads_and_end_are_told() {
+async fn start_reload_and_stop_are_notified() {
     let (pool, manager) = (Pool::start().await, Manager::new());
     pool.responds("workers", ResponseTemplate::new(500)).await;
     pool.answers_samples().await;
@@ -132,22 +132,23 @@ async fn start_reloads_and_end_are_told() {
 
     exporter.signal("TERM");
     assert_eq!(manager.next(), STOPPING);
-    assert_eq!(exporter.end().0, Some(0), "{}", exporter.log);
+    assert_eq!(exporter.end().0, Some(0), "{}", exporter.log());
     // Nothing more, and no sign of life, as nobody asked for one.
     assert_eq!(manager.within(Duration::from_millis(10)), None);
 }
 
 #[test]
-fn the_demo_tells_as_well() {
+fn demo_notifies_too() {
     let manager = Manager::new();
     let mut demo = manager.starts(program(&["demo", "--web.listen-address", "127.0.0.1:0"]));
     assert_eq!(manager.next(), "READY=1\n");
     TcpStream::connect(demo.address()).unwrap();
-    // The first status is told before anything was polled.
-    assert!(manager.next().starts_with("STATUS=accounts: 5; endpoints: 0 answer, 0 fail, "));
+    // How many endpoints have answered by now depends on the machine.
+    let status = manager.next();
+    assert!(status.starts_with("STATUS=accounts: 5; endpoints: "), "{status}");
     demo.signal("INT");
     assert_eq!(manager.next_event(), STOPPING);
-    assert_eq!(demo.end().0, Some(0), "{}", demo.log);
+    assert_eq!(demo.end().0, Some(0), "{}", demo.log());
 }
 
 /// How long the manager of these tests waits for a sign of life.
@@ -158,7 +159,7 @@ fn watched(command: &mut Command) -> &mut Command {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn signs_of_life_come_while_it_lives() {
+async fn watchdog_pings_while_alive() {
     let (pool, manager) = (Pool::start().await, Manager::new());
     pool.answers_samples().await;
     let mut command = serve(&pool.base_url(), &[]);
@@ -176,7 +177,7 @@ async fn signs_of_life_come_while_it_lives() {
 
     // A process that hangs gives none.
     exporter.signal("STOP");
-    let process = procfs::process::Process::new(exporter.child.id().cast_signed()).unwrap();
+    let process = procfs::process::Process::new(exporter.id().cast_signed()).unwrap();
     let begin = Instant::now();
     while process.stat().unwrap().state != 'T' {
         assert!(begin.elapsed() < PATIENCE, "it does not stand still");
@@ -189,12 +190,12 @@ async fn signs_of_life_come_while_it_lives() {
 
     exporter.signal("TERM");
     while manager.next_event() != STOPPING {}
-    assert_eq!(exporter.end().0, Some(0), "{}", exporter.log);
+    assert_eq!(exporter.end().0, Some(0), "{}", exporter.log());
 }
 
 /// As where a service starts the exporter below itself: what was asked of the service was not asked of the exporter.
 #[tokio::test(flavor = "multi_thread")]
-async fn signs_of_life_that_another_process_is_to_give_are_not_given() {
+async fn watchdog_of_another_process_is_ignored() {
     let (pool, manager) = (Pool::start().await, Manager::new());
     pool.answers_samples().await;
     let mut command = serve(&pool.base_url(), &[]);
@@ -205,12 +206,12 @@ async fn signs_of_life_that_another_process_is_to_give_are_not_given() {
     assert_eq!(manager.within(WATCHDOG * 2), None);
     exporter.signal("TERM");
     assert_eq!(manager.next(), STOPPING);
-    assert_eq!(exporter.end().0, Some(0), "{}", exporter.log);
+    assert_eq!(exporter.end().0, Some(0), "{}", exporter.log());
 }
 
 /// What is no service tells nothing, as where a unit runs it before its own program.
 #[test]
-fn commands_that_end_by_themselves_tell_nothing() {
+fn short_commands_notify_nothing() {
     let manager = Manager::new();
     let base_url = format!("http://{}/", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
     for (arguments, code) in [(&["check"][..], 0), (&["once"], 1), (&["health", "--url", &base_url], 1)] {
@@ -222,7 +223,7 @@ fn commands_that_end_by_themselves_tell_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_manager_that_is_not_there_is_complained_of_once() {
+async fn missing_manager_is_reported_once() {
     let pool = Pool::start().await;
     pool.answers_samples().await;
     let mut command = serve(&pool.base_url(), &[]);
@@ -230,15 +231,15 @@ async fn a_manager_that_is_not_there_is_complained_of_once() {
     let mut exporter = Program::start(command);
     exporter.until_log("everything was polled once");
     exporter.signal("TERM");
-    assert_eq!(exporter.end().0, Some(0), "{}", exporter.log);
+    assert_eq!(exporter.end().0, Some(0), "{}", exporter.log());
     let complaint = "level=warn message=\"the service manager cannot be told how it goes (NOTIFY_SOCKET)\" \
                      error=\"No such file or directory (os error 2)\"";
-    assert_eq!(exporter.log.matches(complaint).count(), 1, "{}", exporter.log);
+    assert_eq!(exporter.log().matches(complaint).count(), 1, "{}", exporter.log());
 }
 
 /// Whoever writes to a manager that hangs waits for ever.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_manager_that_hangs_holds_nothing_up() {
+async fn hanging_manager_blocks_nothing() {
     let (pool, manager) = (Pool::start().await, Manager::new());
     pool.answers_samples().await;
     let full = UnixDatagram::unbound().unwrap();
@@ -254,7 +255,7 @@ async fn a_manager_that_hangs_holds_nothing_up() {
     assert_eq!(response.status(), 200);
     exporter.signal("TERM");
     let (code, took) = exporter.end();
-    assert_eq!(code, Some(0), "{}", exporter.log);
+    assert_eq!(code, Some(0), "{}", exporter.log());
     assert!(took < Duration::from_secs(10), "{took:?}");
-    assert!(exporter.log.contains("message=stopped"), "{}", exporter.log);
+    assert!(exporter.log().contains("message=stopped"), "{}", exporter.log());
 }

@@ -1,6 +1,6 @@
 //! The status page: whole, in both languages, and what it says of each state in which an exporter can be.
 //!
-//! `UPDATE_GOLDEN=1 cargo test --test it page` writes the pages under `tests/fixtures/golden` anew. What a browser makes
+//! `UPDATE=1 cargo test --test it page` writes the pages under `tests/fixtures/golden` anew. What a browser makes
 //! of them, the end-to-end tests see.
 
 use std::time::{Duration, Instant};
@@ -75,7 +75,7 @@ fn known(language: Language) -> String {
 }
 
 #[test]
-fn the_page_is_as_it_was_in_both_languages() {
+fn page_golden() {
     golden("status.en.html", &known(Language::English));
     golden("status.ru.html", &known(Language::Russian));
 }
@@ -124,7 +124,7 @@ fn sentence(page: &str) -> String {
 }
 
 #[test]
-fn one_sentence_says_how_everything_is() {
+fn headline_says_how_everything_is() {
     use Poll::{Fails, Good, None};
     let (good, none) = ([Good; 4], [None; 4]);
     let (refused, slow) = ([Fails(Reason::Auth); 4], Fails(Reason::Timeout));
@@ -245,7 +245,7 @@ fn draw_polled(main_stat: Poll, age: Duration, figures: &Figures, usage: Usage, 
 }
 
 #[test]
-fn what_is_to_be_noted_is_not_hidden_behind_a_good_word() {
+fn headline_does_not_hide_notes() {
     let telemetry = Telemetry::new(NOW.parse().unwrap());
     let figures = telemetry.snapshot();
     assert_eq!(
@@ -264,7 +264,7 @@ fn what_is_to_be_noted_is_not_hidden_behind_a_good_word() {
 }
 
 #[test]
-fn old_data_are_trouble_though_no_poll_failed() {
+fn old_data_is_a_problem_without_failures() {
     let figures = Telemetry::new(NOW.parse().unwrap()).snapshot();
     let old = Duration::from_secs(90 * 60);
     let page = polled_well(old, &figures, USAGE, "trouble=1");
@@ -297,7 +297,7 @@ fn old_data_are_trouble_though_no_poll_failed() {
 }
 
 #[test]
-fn a_shard_that_has_no_account_says_so() {
+fn page_of_an_empty_shard_says_so() {
     let figures = Telemetry::new(NOW.parse().unwrap()).snapshot();
     let shard = |index: usize| {
         let yaml = format!("{}shard: {{ index: {index}, count: 2 }}\n", harness::one_account());
@@ -312,7 +312,7 @@ fn a_shard_that_has_no_account_says_so() {
 }
 
 #[test]
-fn each_endpoint_that_fails_has_its_own_last_success() {
+fn failing_endpoints_show_last_success() {
     let config = harness::config("http://127.0.0.1:9", &harness::one_account());
     let store = Store::new(&config);
     for slots in store.targets.values() {
@@ -335,7 +335,7 @@ fn each_endpoint_that_fails_has_its_own_last_success() {
 }
 
 #[test]
-fn what_is_not_known_is_no_sum() {
+fn unknown_values_make_no_sum() {
     let figures = Telemetry::new(NOW.parse().unwrap()).snapshot();
     let sums = |page: &str| {
         let (_, table) = page.split_once("<section id=\"sums\"").unwrap();
@@ -354,7 +354,7 @@ fn what_is_not_known_is_no_sum() {
 }
 
 #[test]
-fn workers_of_lists_that_are_not_known_are_not_counted_silently() {
+fn unknown_lists_are_not_counted_silently() {
     let own = |name: &str| format!("  {name}: {{ api_key: {KEY} }}\n");
     let config = harness::config("http://127.0.0.1:9", &format!("accounts:\n{}{}", own("hall"), own("shed")));
     let store = Store::new(&config);
@@ -366,7 +366,7 @@ fn workers_of_lists_that_are_not_known_are_not_counted_silently() {
 }
 
 #[test]
-fn yesterdays_income_is_not_summed_with_that_of_other_days() {
+fn income_sum_is_of_one_day() {
     let own = |name: &str| format!("  {name}: {{ api_key: {KEY} }}\n");
     let config = harness::config("http://127.0.0.1:9", &format!("accounts:\n{}{}", own("late"), own("prompt")));
     let store = Store::new(&config);
@@ -418,7 +418,7 @@ fn rows(query: &str) -> (Vec<String>, String) {
 }
 
 #[test]
-fn the_table_has_trouble_first_a_hundred_rows_at_a_time_and_a_filter() {
+fn table_sorts_pages_and_filters() {
     let names = |numbers: &[usize]| numbers.iter().map(|number| format!("farm_{number:03}")).collect::<Vec<_>>();
     let (first, extent) = rows("");
     let expected: Vec<_> = [100, 200].into_iter().chain(1..=98).collect();
@@ -458,7 +458,7 @@ fn keys(prefix: &str, value: &serde_json::Value, found: &mut Vec<String>) {
 }
 
 #[test]
-fn every_setting_is_shown_with_its_value() {
+fn page_shows_every_setting() {
     let config = Config::from_yaml("test", "{}", &Overrides::default()).unwrap();
     let store = Store::new(&config);
     let telemetry = Telemetry::new(NOW.parse().unwrap());
@@ -482,6 +482,7 @@ fn every_setting_is_shown_with_its_value() {
         "api.base_url https://btcpool.kz/ru/api",
         "api.timeout 15s",
         "api.max_response_bytes 8388608",
+        "api.retry_after_max 5m",
         "api.reject_rate_unit ratio",
         "api.day_utc_offset +08:00",
         "polling.history.stale_after 2h",
@@ -495,7 +496,7 @@ fn every_setting_is_shown_with_its_value() {
 }
 
 #[test]
-fn every_reason_is_explained_in_both_languages() {
+fn reasons_are_explained_in_both_languages() {
     let mut seen = std::collections::BTreeSet::new();
     for language in Language::ALL {
         for reason in Reason::ALL {

@@ -88,7 +88,7 @@ fn ids(range: std::ops::RangeInclusive<u64>) -> BTreeSet<u64> {
 }
 
 #[tokio::test]
-async fn a_careful_client_asks_for_one_page_after_the_other() {
+async fn sequential_client_reads_page_by_page() {
     const DELAY: Duration = Duration::from_millis(100);
     let pool = Pool::start().await;
     let (list, asked) = (List::of(60), Arc::new(Mutex::new(Vec::new())));
@@ -129,13 +129,13 @@ async fn one_page_is_one_request() {
 }
 
 #[tokio::test]
-async fn a_server_may_give_fewer_rows_than_asked() {
+async fn smaller_pages_are_accepted() {
     let list = List { rows: |ids, offset, _| ids.iter().copied().skip(offset).take(30).collect(), ..List::of(202) };
     assert_eq!(read(list, 100, 4).await, (ids(1..=202), Some(202), 7, 0));
 }
 
 #[tokio::test]
-async fn a_page_that_comes_short_leaves_a_gap_that_is_filled() {
+async fn short_page_is_filled() {
     // Every page after the first lacks its last rows.
     let rows = |ids: &[u64], offset: usize, limit: usize| {
         ids.iter().copied().skip(offset).take(if offset == 0 { limit } else { limit * 2 / 3 }).collect()
@@ -146,7 +146,7 @@ async fn a_page_that_comes_short_leaves_a_gap_that_is_filled() {
 }
 
 #[tokio::test]
-async fn a_server_that_ignores_the_offset_ends_the_list_and_is_seen_to_hold_back() {
+async fn ignored_offset_ends_the_list() {
     let list = List { rows: |ids, _, limit| ids.iter().copied().take(limit).collect(), ..List::of(1000) };
     let (found, reported, requests, anomalies) = read(list, 100, 4).await;
     assert_eq!((found, reported, anomalies), (ids(901..=1000), Some(1000), 1));
@@ -194,7 +194,7 @@ async fn the_total_may_be_missing_or_unreadable() {
 }
 
 #[tokio::test]
-async fn a_worker_that_comes_while_the_list_is_read_shifts_it_and_nobody_is_lost() {
+async fn added_worker_during_paging_loses_none() {
     // One after another, so that the second page is asked for after the shift.
     let then = |ids: &mut Vec<u64>, requests: usize| {
         if requests == 1 {
@@ -209,7 +209,7 @@ async fn a_worker_that_comes_while_the_list_is_read_shifts_it_and_nobody_is_lost
 }
 
 #[tokio::test]
-async fn a_worker_that_goes_while_the_list_is_read_takes_no_other_along() {
+async fn removed_worker_during_paging_loses_none() {
     // Were the list read once, the row that slides over the page's edge would be missed, and the count would still fit.
     let then = |ids: &mut Vec<u64>, requests: usize| {
         if requests == 1 {
@@ -224,7 +224,7 @@ async fn a_worker_that_goes_while_the_list_is_read_takes_no_other_along() {
 }
 
 #[tokio::test]
-async fn a_list_that_never_holds_still_is_read_twice_and_no_more() {
+async fn unstable_list_is_read_twice() {
     let then = |ids: &mut Vec<u64>, requests: usize| ids.insert(0, 10_000 + requests as u64);
     let (found, _, requests, _) = read(List { then, ..List::of(250) }, 100, 1).await;
     assert!(found.is_superset(&ids(1..=250)), "a worker that was always there is missing");
@@ -232,7 +232,7 @@ async fn a_list_that_never_holds_still_is_read_twice_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_list_that_never_ends_is_given_up() {
+async fn endless_list_is_given_up() {
     let rows = |_: &[u64], offset: usize, limit: usize| (0..limit).map(|n| (offset + n) as u64).collect();
     let list = List { rows, total: |_| json!(null), ..List::of(0) };
     let pool = Pool::start().await;
@@ -254,7 +254,7 @@ async fn a_list_that_never_ends_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_page_that_fails_makes_the_whole_answer_incomplete() {
+async fn failed_page_makes_the_list_incomplete() {
     struct Failing;
     impl Respond for Failing {
         fn respond(&self, request: &Request) -> ResponseTemplate {
@@ -285,7 +285,7 @@ async fn a_page_that_fails_makes_the_whole_answer_incomplete() {
 }
 
 #[tokio::test]
-async fn a_failure_is_told_at_once_and_not_after_the_pause_that_it_asks_for() {
+async fn failure_is_reported_before_its_pause() {
     struct Limiting;
     impl Respond for Limiting {
         fn respond(&self, request: &Request) -> ResponseTemplate {
@@ -330,7 +330,7 @@ async fn rows_without_an_id_do_not_end_the_list() {
 }
 
 #[tokio::test]
-async fn a_first_page_that_fails_keeps_its_own_reason() {
+async fn failed_first_page_keeps_its_reason() {
     let pool = Pool::start().await;
     pool.responds("workers", ResponseTemplate::new(502)).await;
     let asking = Asking::of(&pool.base_url());
@@ -339,7 +339,7 @@ async fn a_first_page_that_fails_keeps_its_own_reason() {
 }
 
 #[tokio::test]
-async fn histories_are_read_whole_and_partial_reads_name_their_first_day() {
+async fn partial_history_names_its_first_day() {
     let pool = Pool::start().await;
     let days = |request: &Request| {
         let all: Vec<_> =
@@ -359,7 +359,7 @@ async fn histories_are_read_whole_and_partial_reads_name_their_first_day() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pages_are_asked_for_side_by_side_within_the_bound() {
+async fn pages_are_concurrent_within_the_limit() {
     let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let fetch = |offset: usize, _| {
         let (now, most) = (&now, &most);

@@ -175,7 +175,7 @@ proptest! {
     }
 
     #[test]
-    fn the_quick_way_and_the_lenient_way_read_the_same(text in list()) {
+    fn fast_and_lenient_decoders_agree(text in list()) {
         read_in_both_ways(&text);
     }
 
@@ -217,7 +217,7 @@ proptest! {
 }
 
 #[test]
-fn amounts_beyond_the_eighth_place_are_rounded() {
+fn amounts_round_to_eight_places() {
     for (text, units) in [
         ("0.000000004", Some(0)),
         ("0.000000005", Some(1)),

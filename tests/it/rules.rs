@@ -2,7 +2,7 @@
 //! dashboards are the English ones in Russian. What the rules do is tested by promtool (`deploy/prometheus/tests`) and by
 //! the end-to-end tests.
 //!
-//! `UPDATE_DASHBOARDS=1 cargo test --test it rules` writes the Russian dashboards anew.
+//! `UPDATE=1 cargo test --test it rules` writes the Russian dashboards anew.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,6 +12,8 @@ use std::{
 
 use btcpool_exporter::collector::{CATALOGUE, Kind};
 use serde_json::{Map, Value};
+
+use crate::support::golden;
 
 /// What Prometheus itself has of each target, and of alerts.
 const OF_PROMETHEUS: [&str; 5] =
@@ -181,7 +183,7 @@ fn rules_name_what_there_is() {
 }
 
 #[test]
-fn every_threshold_is_used_and_stands_in_one_place() {
+fn thresholds_are_used_and_defined_once() {
     let rules = rules();
     let exprs: Vec<_> = rules.iter().map(|rule| rule["expr"].as_str().unwrap()).collect();
     let thresholds: Vec<_> = rules
@@ -403,16 +405,16 @@ fn in_language(url: &str) -> String {
 }
 
 #[test]
-fn the_russian_dashboards_are_the_english_ones_in_russian() {
+fn russian_dashboards_are_translations() {
     let mut russian = Translation::read("ru");
     for name in DASHBOARDS {
         let english = dashboard("en", name);
         let expected = russian.dashboard(&english);
-        if std::env::var_os("UPDATE_DASHBOARDS").is_some() {
+        if golden::updating() {
             let text = serde_json::to_string_pretty(&expected).unwrap() + "\n";
             fs::write(folder(&format!("grafana/dashboards/ru/{name}.json")), text).unwrap();
         }
-        assert!(dashboard("ru", name) == expected, "{name}: UPDATE_DASHBOARDS=1 writes it anew");
+        assert!(dashboard("ru", name) == expected, "{name}: UPDATE=1 updates it");
     }
     assert_eq!(russian.missing, BTreeSet::new(), "not translated");
     let all: BTreeSet<_> = russian.table.keys().chain(&russian.same).cloned().collect();

@@ -211,7 +211,7 @@ impl Client<'_> {
 }
 
 #[tokio::test]
-async fn each_kind_of_client_authentication_lets_in_whom_it_should() {
+async fn client_auth_types_admit_whom_they_should() {
     let site = Site::new();
     let dns = |name: &str| SanType::DnsName(name.try_into().unwrap());
     let (signed, own) = (site.client(vec![dns("prometheus")], true), site.client(vec![dns("prometheus")], false));
@@ -235,7 +235,7 @@ async fn each_kind_of_client_authentication_lets_in_whom_it_should() {
 }
 
 #[tokio::test]
-async fn a_client_must_bear_one_of_the_allowed_names() {
+async fn client_certificate_needs_an_allowed_name() {
     let site = Site::new();
     let names = "client_allowed_sans: [prometheus.example, 10.1.2.3, '::1', ops@farm.example, 'spiffe://farm/prom']";
     let verified = format!("  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n  {names}\n");
@@ -266,7 +266,7 @@ async fn a_client_must_bear_one_of_the_allowed_names() {
 }
 
 #[tokio::test]
-async fn versions_and_protocols_are_those_that_are_allowed() {
+async fn tls_versions_and_protocols_are_configured() {
     let site = Site::new();
     let (both, h2) = ([&b"h2"[..], b"http/1.1"], [&b"h2"[..]]);
     for (tls, with_12, with_13) in
@@ -290,7 +290,7 @@ async fn versions_and_protocols_are_those_that_are_allowed() {
 
 /// Whoever shakes hands for ever is closed like whoever says nothing.
 #[tokio::test]
-async fn a_handshake_has_a_deadline() {
+async fn handshake_has_a_deadline() {
     let site = Site::new();
     let web = Arc::new(Web::load(Some(&site.web(""))).unwrap());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -347,7 +347,7 @@ fn bcrypt_text(password: &str, cost: u32) -> String {
 }
 
 #[tokio::test]
-async fn only_users_with_their_passwords_are_let_in() {
+async fn basic_auth_needs_the_password() {
     let directory = tempfile::tempdir().unwrap();
     let served = Served::start(&users(&directory, 4)).await;
     let long = "x".repeat(80);
@@ -392,7 +392,7 @@ async fn only_users_with_their_passwords_are_let_in() {
 }
 
 #[tokio::test]
-async fn an_unknown_name_takes_as_long_as_a_known_one() {
+async fn unknown_user_takes_as_long_as_known() {
     let directory = tempfile::tempdir().unwrap();
     // Dear enough that nothing else of a request counts beside it.
     let served = Served::start(&users(&directory, 8)).await;
@@ -414,7 +414,7 @@ async fn an_unknown_name_takes_as_long_as_a_known_one() {
 }
 
 #[tokio::test]
-async fn nobody_asks_more_often_than_the_rate_limit_allows() {
+async fn rate_limit_bounds_requests() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("web.yml");
     fs::write(&file, "rate_limit: { interval: 1h, burst: 3 }\n").unwrap();
@@ -436,7 +436,7 @@ async fn nobody_asks_more_often_than_the_rate_limit_allows() {
 }
 
 #[tokio::test]
-async fn every_answer_has_the_configured_headers_and_ours() {
+async fn responses_have_configured_headers() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("web.yml");
     let headers = "http_server_config:\n  headers:\n    X-Frame-Options: sameorigin\n    \
@@ -452,7 +452,7 @@ async fn every_answer_has_the_configured_headers_and_ours() {
         ("basic_auth_users: { alice: $2y$04$abcdefghijklmnopqrstuu5Zb3FhNJfyjDMgwqXOIB.vvOEhBUWEy }\n", "/", 401),
     ] {
         fs::write(&file, format!("{headers}{more}")).unwrap();
-        let running = Running::start_secured(harness::config(&pool.base_url(), ""), &file).await;
+        let running = Running::builder(harness::config(&pool.base_url(), "")).web_file(&file).start().await;
         let response = harness::http().get(format!("{}{path}", running.url)).send().await.unwrap();
         assert_eq!(response.status(), status, "{more}{path}");
         let value = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
@@ -465,14 +465,14 @@ async fn every_answer_has_the_configured_headers_and_ours() {
 }
 
 #[tokio::test]
-async fn the_own_exporter_is_asked_for_its_health_whatever_it_wants_of_clients() {
+async fn health_reaches_its_own_exporter() {
     let site = Site::new();
     let pool = Pool::start().await;
     pool.answers_samples().await;
     let users = format!("basic_auth_users: {{ alice: {} }}\n", bcrypt_text("hunter2", 4));
     let mutual = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n";
     for tls in ["", &*users, mutual, &format!("{mutual}  max_version: TLS12\n")] {
-        let running = Running::start_secured(harness::config(&pool.base_url(), ""), &site.web(tls)).await;
+        let running = Running::builder(harness::config(&pool.base_url(), "")).web_file(&site.web(tls)).start().await;
         let url = running.url.replace("http://", "https://") + "/-/healthy";
         assert_eq!(health::ask(url.parse().unwrap(), Whose::Own).await, Ok(()), "{tls}");
         // Anybody else's has to be known, and to let itself be asked.

@@ -33,7 +33,7 @@ async fn running(pool: &Pool, more: &str) -> Running {
 }
 
 #[tokio::test]
-async fn a_client_gets_the_format_and_the_encoding_that_it_asks_for() {
+async fn format_and_encoding_are_negotiated() {
     let pool = Pool::start().await;
     let running = running(&pool, &two_accounts()).await;
     let client = reqwest::Client::builder().no_gzip().build().unwrap();
@@ -72,7 +72,7 @@ async fn a_client_gets_the_format_and_the_encoding_that_it_asks_for() {
 }
 
 #[tokio::test]
-async fn account_narrows_the_exposition_and_an_unknown_one_is_refused() {
+async fn account_parameter_narrows_the_exposition() {
     let pool = Pool::start().await;
     let running = running(&pool, &two_accounts()).await;
     let accounts = |text: &str| -> std::collections::BTreeSet<Option<String>> {
@@ -100,7 +100,7 @@ async fn account_narrows_the_exposition_and_an_unknown_one_is_refused() {
 }
 
 #[tokio::test]
-async fn discovery_names_each_account_at_the_address_that_was_asked() {
+async fn discovery_uses_the_requested_address() {
     let pool = Pool::start().await;
     let running = running(&pool, &two_accounts()).await;
     let client = reqwest::Client::new();
@@ -138,7 +138,7 @@ async fn discovery_works_over_http_2_too() {
 }
 
 #[tokio::test]
-async fn it_is_healthy_at_once_and_ready_after_the_first_poll_of_everything() {
+async fn ready_after_the_first_polls() {
     let pool = Pool::start().await;
     pool.responds("main_stat", ResponseTemplate::new(500).set_delay(Duration::from_secs(2))).await;
     let running = Running::start(harness::config(&pool.base_url(), &harness::one_account())).await;
@@ -155,7 +155,7 @@ async fn it_is_healthy_at_once_and_ready_after_the_first_poll_of_everything() {
 }
 
 #[tokio::test]
-async fn every_answer_is_hardened_and_nothing_of_a_request_comes_back() {
+async fn responses_are_hardened_and_echo_nothing() {
     let pool = Pool::start().await;
     let running = running(&pool, &two_accounts()).await;
     for path in
@@ -176,7 +176,7 @@ async fn every_answer_is_hardened_and_nothing_of_a_request_comes_back() {
 }
 
 #[tokio::test]
-async fn the_page_shows_every_slot_and_escapes_what_is_hostile() {
+async fn page_shows_slots_and_escapes_names() {
     let pool = Pool::start().await;
     pool.responds(
         "summary_data",
@@ -211,7 +211,7 @@ async fn the_page_shows_every_slot_and_escapes_what_is_hostile() {
 }
 
 #[tokio::test]
-async fn more_scrapes_at_a_time_than_allowed_are_refused() {
+async fn scrapes_over_the_limit_are_refused() {
     let pool = Pool::start().await;
     pool.answers_samples().await;
     let yaml = format!("api: {{ base_url: {} }}\nweb: {{ max_requests: 1 }}\n{}", pool.base_url(), two_accounts());
@@ -230,7 +230,7 @@ async fn more_scrapes_at_a_time_than_allowed_are_refused() {
 }
 
 #[tokio::test]
-async fn the_telemetry_path_can_be_moved() {
+async fn telemetry_path_is_configurable() {
     let pool = Pool::start().await;
     pool.answers_samples().await;
     let yaml = format!("api: {{ base_url: {} }}\nweb: {{ telemetry_path: /probe/btcpool }}", pool.base_url());
@@ -242,7 +242,7 @@ async fn the_telemetry_path_can_be_moved() {
 }
 
 #[tokio::test]
-async fn a_health_question_tells_what_is_wrong() {
+async fn health_reports_what_is_wrong() {
     let pool = Pool::start().await;
     let running = running(&pool, "").await;
     let ask = |path: &str| health::ask(format!("{}{path}", running.url).parse().unwrap(), Whose::Any);
@@ -252,7 +252,7 @@ async fn a_health_question_tells_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn the_process_tells_of_itself() {
+async fn process_metrics_are_exported() {
     let pool = Pool::start().await;
     let running = running(&pool, "").await;
     let families = running.scrape().await;

@@ -1,6 +1,6 @@
 //! The web configuration: what each file comes to, and what is said of each that is broken.
 //!
-//! `UPDATE_GOLDEN=1 cargo test --test it web_config` writes both anew; read the difference before you commit it.
+//! `UPDATE=1 cargo test --test it web_config` writes both anew; read the difference before you commit it.
 
 use std::{fs, path::Path};
 
@@ -9,7 +9,10 @@ use btcpool_exporter::{
     server::web_config::{ClientAuth, Pem, Tls, WebConfig},
 };
 
-use crate::{config::told_errors, web_files};
+use crate::{
+    config::told_errors,
+    support::{golden, web_files},
+};
 
 /// Every value of a configuration, a line for each, and what its files held.
 fn values(config: &WebConfig, directory: &Path) -> String {
@@ -56,7 +59,7 @@ fn values(config: &WebConfig, directory: &Path) -> String {
 }
 
 #[test]
-fn every_good_file_comes_to_what_it_says() {
+fn good_files_have_the_expected_values() {
     let directory = web_files::prepare();
     let directory = directory.path().join("good");
     for name in web_files::names("good") {
@@ -64,10 +67,7 @@ fn every_good_file_comes_to_what_it_says() {
             WebConfig::read(&directory.join(&name), &mut Sources::default()).unwrap_or_else(|error| panic!("{error}"));
         let expected = web_files::fixtures("good").join(&name).with_extension("txt");
         let found = values(&config, &directory);
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            fs::write(&expected, &found).unwrap();
-        }
-        assert_eq!(found, fs::read_to_string(&expected).unwrap_or_default(), "{name}");
+        golden::check(expected, &found);
     }
 }
 
@@ -81,7 +81,7 @@ fn error(file: &Path) -> Option<String> {
 }
 
 #[test]
-fn every_broken_file_is_refused_for_its_reason() {
+fn broken_files_are_refused_with_the_reason() {
     let directory = web_files::prepare();
     let directory = directory.path().join("broken");
     for name in web_files::names("broken") {
@@ -89,7 +89,7 @@ fn every_broken_file_is_refused_for_its_reason() {
         let expected = told_errors(&text);
         let found = error(&directory.join(&name)).unwrap_or_else(|| panic!("{name} is accepted"));
         let found = found.replace(&format!("{}/", directory.display()), "");
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        if golden::updating() {
             let errors: String = found.lines().map(|line| format!("# error: {line}\n")).collect();
             let rest = text.lines().skip_while(|line| line.starts_with("# error: "));
             let rest: String = rest.map(|line| format!("{line}\n")).collect();
@@ -102,7 +102,7 @@ fn every_broken_file_is_refused_for_its_reason() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_named() {
+fn missing_file_is_named() {
     let error = WebConfig::read(Path::new("no/such/file.yml"), &mut Sources::default()).unwrap_err().to_string();
     assert_eq!(
         error,

@@ -8,7 +8,7 @@ use std::{
 use btcpool_exporter::clock::Clock;
 use serde_json::{Value, json};
 
-use crate::pool::{Asked, Good};
+use crate::support::pool::faulty::{Asked, Good};
 
 const HOUR: i64 = 3600;
 

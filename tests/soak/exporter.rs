@@ -3,9 +3,9 @@
 //! standard output.
 
 use std::{
-    fs::File,
+    io::Write as _,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::ChildStdin,
     time::{Duration, SystemTime},
 };
 
@@ -15,17 +15,14 @@ use btcpool_exporter::{
     config::{Config, ConfigError, Overrides},
 };
 use jiff::Timestamp;
-use tokio::{
-    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
-    net::TcpListener,
-    process::{ChildStdin, ChildStdout, Command},
-    runtime::Handle,
-    sync::mpsc,
-};
+use tokio::{net::TcpListener, runtime::Handle, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::{Layer as _, filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-use crate::{BEGIN, PATIENCE};
+use crate::{
+    BEGIN,
+    support::program::{self, Program},
+};
 
 /// Starts the exporter instead of the test.
 pub const ARGUMENT: &str = "exporter";
@@ -85,30 +82,25 @@ pub async fn run(arguments: &[String]) {
     ended.unwrap();
 }
 
-/// The exporter's process, seen from the test. It is killed when this is dropped.
+/// The exporter's process, seen from the test.
 pub struct Child {
-    process: tokio::process::Child,
+    process: Program,
     stdin: ChildStdin,
-    stdout: Lines<BufReader<ChildStdout>>,
     configuration: PathBuf,
-    log: PathBuf,
     address: String,
 }
 
 impl Child {
-    /// Starts it, with its files in that directory.
+    /// Starts it, with its configuration in a directory.
     pub async fn start(directory: &Path, configuration: &str, started: f64) -> Self {
-        let (file, log) = (directory.join("btcpool.yml"), directory.join("log"));
+        let file = directory.join("btcpool.yml");
         std::fs::write(&file, configuration).unwrap();
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.arg(ARGUMENT).arg(&file).arg(started.to_string()).kill_on_drop(true);
+        let mut command = program::exporter(std::env::current_exe().unwrap());
+        command.arg(ARGUMENT).arg(&file).arg(started.to_string());
         // Each arena of the allocator keeps what it once needed, and which thread meets which fault is chance.
         command.env("MALLOC_ARENA_MAX", "2");
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(File::create(&log).unwrap());
-        let mut process = command.spawn().unwrap();
-        let (stdin, stdout) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
-        let stdout = BufReader::new(stdout).lines();
-        let mut child = Self { process, stdin, stdout, configuration: file, log, address: String::new() };
+        let (process, stdin) = Program::start_with_input(command);
+        let mut child = Self { process, stdin, configuration: file, address: String::new() };
         child.address = child.answer().await;
         child
     }
@@ -123,31 +115,25 @@ impl Child {
         self.tell(TASKS).await.parse().unwrap()
     }
 
-    /// Has it take up another configuration.
+    /// Reloads with another configuration.
     pub async fn configure(&mut self, configuration: &str) {
         std::fs::write(&self.configuration, configuration).unwrap();
         assert_eq!(self.tell(RELOAD).await, "Ok(())");
     }
 
     async fn tell(&mut self, word: &str) -> String {
-        self.stdin.write_all(format!("{word}\n").as_bytes()).await.unwrap();
+        self.stdin.write_all(format!("{word}\n").as_bytes()).unwrap();
         self.answer().await
     }
 
     async fn answer(&mut self) -> String {
-        let line = tokio::time::timeout(PATIENCE, self.stdout.next_line()).await;
-        let line = line.unwrap_or_else(|_| panic!("no answer; the log:\n{}", self.log())).unwrap();
-        line.unwrap_or_else(|| panic!("it has ended; the log:\n{}", self.log()))
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap()
+        self.process.output().until_async("").await
     }
 
     /// How many connections it has to a URL, as the system knows them.
     pub fn connections_to(&self, url: &str) -> usize {
         let port = url::Url::parse(url).unwrap().port().unwrap();
-        let id = self.process.id().unwrap();
+        let id = self.process.id();
         let table = std::fs::read_to_string(format!("/proc/{id}/net/tcp")).unwrap();
         let ours = sockets(id);
         let connection = |line: &&str| {
@@ -158,14 +144,11 @@ impl Child {
         table.lines().skip(1).filter(connection).count()
     }
 
-    /// Ends it, and gives its log.
+    /// Ends it, and returns its log.
     pub async fn stop(mut self) -> String {
         drop(self.stdin);
-        let ended = tokio::time::timeout(PATIENCE, self.process.wait()).await;
-        let status = ended.unwrap_or_else(|_| panic!("it does not end")).unwrap();
-        let log = std::fs::read_to_string(&self.log).unwrap();
-        assert!(status.success(), "{status}:\n{log}");
-        log
+        self.process.end_async().await;
+        self.process.log()
     }
 }
 

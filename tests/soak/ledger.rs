@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{pool::FaultyPool, watch::Scrape};
+use crate::{support::pool::faulty::FaultyPool, watch::Scrape};
 
 /// Requests that came, by endpoint and whose key came along.
 #[derive(Default)]

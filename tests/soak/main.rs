@@ -9,6 +9,8 @@
 //! | `watch` | reads expositions, and holds each to the one before it |
 //! | `ledger` | what the pool saw |
 //!
+//! `support` has the pool, its faults and the parser of expositions.
+//!
 //! A run is made of rounds. In each a storm goes through every fault of the catalogue, and then the pool is well and
 //! its workers stay as they are until the exporter shows exactly them. At the end nothing may have grown.
 //!
@@ -21,21 +23,17 @@
     reason = "a test talks, and ends where it cannot go on"
 )]
 
-#[allow(dead_code, reason = "the matrix of faults uses the other half")]
-#[path = "../faults/catalogue.rs"]
-mod catalogue;
 mod churn;
 mod exporter;
 mod ledger;
-#[allow(dead_code, reason = "other tests use more of it")]
-#[path = "../it/parser.rs"]
-mod parser;
-#[path = "../faults/pool.rs"]
-mod pool;
 mod storm;
+#[allow(dead_code, reason = "each target uses a part of it")]
+#[path = "../support/mod.rs"]
+mod support;
 mod watch;
 
 use std::{
+    cell::RefCell,
     collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
@@ -50,8 +48,11 @@ use jiff::Timestamp;
 use churn::Churn;
 use exporter::{Child, SPEED};
 use ledger::Ledger;
-use pool::{Elsewhere, FaultyPool};
 use storm::Storm;
+use support::{
+    PATIENCE, catalogue,
+    pool::faulty::{Asked, Elsewhere, Fault, FaultyPool, Where},
+};
 use watch::Watch;
 
 /// How many accounts there are, beside the large one and the guest.
@@ -66,9 +67,6 @@ const CONCURRENCY: usize = 16;
 
 /// The slots of an account.
 const SLOTS: usize = 4;
-
-/// The longest that anything may take that should come at once.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// When the simulated day begins; the pool's midnight, at UTC+8, is in its middle third.
 const BEGIN: &str = "2026-03-01T00:00:00Z";
@@ -297,8 +295,8 @@ impl Soak<'_> {
         let healed = begin.elapsed();
         // The pool wants to be left alone for a moment, so that nothing is in flight. Unlike 429 and 503 this leaves the
         // exporter its rate.
-        let alone = |_: &pool::Asked, _| (500, vec![("retry-after".to_owned(), "8".to_owned())], Vec::new());
-        self.pool.inject(pool::Where::at("main_stat", None), pool::Fault::answer(alone));
+        let alone = |_: &Asked, _| (500, vec![("retry-after".to_owned(), "8".to_owned())], Vec::new());
+        self.pool.inject(Where::at("main_stat", None), Fault::answer(alone));
         until("the pool is left alone", async || match watch.scrape().await.fails("main_stat") {
             true => Ok(()),
             false => Err("main_stat is well".to_owned()),
@@ -361,17 +359,17 @@ impl Soak<'_> {
     }
 }
 
-/// Tries until it is as wanted.
+/// Tries until it is as wanted. A failure shows every reason that there was.
 async fn until(what: &str, mut attempt: impl AsyncFnMut() -> Result<(), String>) {
-    let begin = Instant::now();
-    let mut reasons = BTreeSet::new();
-    loop {
-        match attempt().await {
-            Ok(()) => return,
-            Err(why) => reasons.insert(why),
-        };
-        assert!(begin.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}: {reasons:#?}");
-        // Another rest each time, so as not to meet the same poll again and again.
-        tokio::time::sleep(Duration::from_millis(fastrand::u64(20..120))).await;
-    }
+    let reasons = RefCell::new(BTreeSet::new());
+    let look = async || match attempt().await {
+        Ok(()) => Some(()),
+        Err(why) => {
+            reasons.borrow_mut().insert(why);
+            // A random interval, so as not to meet the same poll again and again.
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(20..120))).await;
+            None
+        }
+    };
+    support::until(what, look, || format!("{:#?}", reasons.borrow())).await;
 }

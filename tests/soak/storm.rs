@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
-use crate::{
+use crate::support::{
     catalogue::{CATALOGUE, Entry, Kind, Scope},
-    pool::{Fault, FaultyPool, Where},
+    pool::faulty::{Fault, FaultyPool, Where},
 };
 
 /// How long a fault lasts, in milliseconds. A poll every second or every three meets it then.

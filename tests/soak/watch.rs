@@ -10,7 +10,7 @@ use btcpool_exporter::collector::CATALOGUE;
 
 use crate::{
     churn::Shown,
-    parser::{self, Family, Format, Sample},
+    support::parser::{self, Family, Format, Sample},
 };
 
 /// How often everything is looked at.

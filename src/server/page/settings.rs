@@ -18,6 +18,7 @@ pub fn settings(config: &Config) -> Vec<(&'static str, String)> {
         ("api.requests_per_second", api.requests_per_second.to_string()),
         ("api.page_size", api.page_size.to_string()),
         ("api.max_response_bytes", api.max_response_bytes.to_string()),
+        ("api.retry_after_max", duration_text(api.retry_after_max)),
         ("api.reject_rate_unit", api.reject_rate_unit.as_str().to_owned()),
         ("api.day_utc_offset", utc_offset_text(api.day_utc_offset)),
         ("polling.live.interval", duration_text(polling.live.interval)),

@@ -219,7 +219,7 @@ fn sample(line: &str) -> Result<Sample, String> {
 }
 
 #[test]
-fn a_good_text_is_read_whole() {
+fn valid_text_is_parsed() {
     let text = "# HELP a_seconds Help: with \"quotes\"\n# TYPE a_seconds gauge\n# UNIT a_seconds seconds\n\
                 a_seconds{x=\"q\\\"b\\\\n\\n\",y=\"\"} 1.5e3\na_seconds{x=\"2\"} -1\n\
                 # HELP c Counts\n# TYPE c counter\nc_total 7\n# EOF\n";
@@ -233,7 +233,7 @@ fn a_good_text_is_read_whole() {
 }
 
 #[test]
-fn each_broken_rule_is_noticed() {
+fn broken_rules_are_reported() {
     let head = "# HELP a Help\n# TYPE a gauge\n";
     let count = "# HELP a Help\n# TYPE a counter\n";
     let buckets = "# HELP h Help\n# TYPE h histogram\n";

@@ -3,12 +3,9 @@
 //!
 //! It reads requests and writes answers by hand, because no HTTP library would write what a broken pool writes.
 //!
-//! Made for more than one test target (`#[path]`): a pool of any farm, [`FaultyPool::start`], [`FaultyPool::inject`] and
-//! [`FaultyPool::heal`], [`FaultyPool::stop_listening`] and [`FaultyPool::listen_again`], and what came,
-//! [`FaultyPool::requests`] or, in the long run, [`FaultyPool::take_requests`]. [`FaultyPool::rewrite`] makes the good
-//! answers others than the simulated pool's.
-
-#![allow(dead_code, reason = "each test target uses another part of it")]
+//! A test breaks the pool with [`FaultyPool::inject`] and [`FaultyPool::stop_listening`], mends it with
+//! [`FaultyPool::heal`] and [`FaultyPool::listen_again`], and reads what came with [`FaultyPool::requests`] or, in a long
+//! run, [`FaultyPool::take_requests`]. [`FaultyPool::rewrite`] replaces the good answers.
 
 use std::{
     collections::HashMap,

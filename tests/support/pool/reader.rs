@@ -10,7 +10,8 @@ use jiff::{ToSpan as _, civil::Date};
 use serde_json::Value;
 use url::Url;
 
-use crate::programs::{Demo, SEED, http};
+use super::simulated::SEED;
+use crate::support::http;
 
 /// Label names and values.
 pub type Labels = BTreeMap<String, String>;
@@ -39,11 +40,11 @@ pub struct Said {
 }
 
 /// All that the pool says to those whose key it takes.
-pub async fn said(demo: &Demo) -> Vec<Said> {
+pub async fn said(pool: &Url) -> Vec<Said> {
     let mut all = Vec::new();
     for account in twin().farm().accounts.iter().filter(|account| account.key_valid) {
         for holding in &account.holdings {
-            let asker = Asker { url: &demo.pool_url, account, currency: holding.currency.as_str() };
+            let asker = Asker { url: pool, account, currency: holding.currency.as_str() };
             all.push(Said {
                 account: account.name.to_owned(),
                 currency: asker.currency.to_owned(),

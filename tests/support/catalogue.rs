@@ -7,7 +7,7 @@ use btcpool_exporter::{model::Endpoint, wire};
 use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
 
-use crate::pool::{Asked, Fault, Good, Step, head, http, json_type};
+use super::pool::faulty::{Asked, Fault, Good, Step, head, http, json_type};
 
 /// Rows of a worker list's first page; the list has [`WORKERS`].
 pub const PAGE: usize = 20;
@@ -53,7 +53,7 @@ pub enum Scope {
     Slot,
     /// One slot alone, but everybody waits for the pool: each endpoint is run in an exporter of its own.
     Pause,
-    /// The same, and the wait is five minutes.
+    /// The same, and the pool asks for a longer wait than `api.retry_after_max`.
     LongPause,
     /// The whole pool.
     Pool,
