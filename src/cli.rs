@@ -74,6 +74,9 @@ pub enum Command {
     /// endpoint failed
     #[command(display_name = NAME)]
     Once {
+        /// Where to write; the file is replaced when the new one is complete. - is standard output
+        #[arg(long, value_name = "FILE", default_value = "-")]
+        output: PathBuf,
         /// Flags behind the command.
         #[command(flatten)]
         flags: Flags,
@@ -191,7 +194,7 @@ impl Cli {
         let command = self.command.unwrap_or_else(|| Command::Serve { flags: Flags::default() });
         let (Command::Serve { flags }
         | Command::Check { flags, .. }
-        | Command::Once { flags }
+        | Command::Once { flags, .. }
         | Command::Demo { flags, .. }
         | Command::Backfill { flags, .. }
         | Command::Health { flags, .. }) = &command;

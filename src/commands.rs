@@ -1,12 +1,14 @@
 //! What each command does, from the command line to its end.
 
 mod backfill;
+mod output;
 
 use std::{
     collections::BTreeSet,
     env,
     io::{self, Write as _},
     net::IpAddr,
+    path::Path,
     sync::Arc,
 };
 
@@ -22,6 +24,7 @@ use tracing_subscriber::{
 use url::Url;
 
 pub use self::backfill::backfill;
+use self::output::Output;
 
 use crate::{
     Exporter,
@@ -171,13 +174,22 @@ pub async fn demo(flags: &Flags, demo: &cli::Simulation) -> Result<(), Failure> 
     Ok(())
 }
 
-/// Polls everything once and prints the exposition in the classic format.
+/// Polls everything once and writes the exposition in the classic format.
 ///
 /// # Errors
 ///
-/// [`Failure`]; `Running` when any endpoint failed, after everything else was printed.
-pub async fn once(flags: &Flags) -> Result<(), Failure> {
+/// [`Failure`]; `Running` when any endpoint failed, after everything else was written.
+pub async fn once(flags: &Flags, output: &Path) -> Result<(), Failure> {
     let config = load(flags)?;
+    let output = Output::parse(output)?;
+    let file = match &output {
+        Output::Standard => None,
+        Output::File(place) => {
+            let file = output.temporary_file(place);
+            // node_exporter, which runs as another user, reads it.
+            Some(file.and_then(|file| file.make_readable().map(|()| file)).map_err(|error| output.refuse(&error))?)
+        }
+    };
     start_log(&config);
     let exporter = Exporter::new(config, Clock::system())?;
     // However long it takes, what came first is not stale at its end: nothing newer will come.
@@ -198,7 +210,14 @@ pub async fn once(flags: &Flags) -> Result<(), Failure> {
         Some(format!("{whose}{} ({reason})", poll.endpoint))
     });
     let (failures, all): (Vec<_>, _) = (failures.collect(), polls.len());
-    print(&collector::render(view, Format::Classic).map_err(Failure::running)?)?;
+    let text = collector::render(view, Format::Classic).map_err(Failure::running)?;
+    match file {
+        None => print(&text)?,
+        Some(file) => {
+            let written = file.replace(move |out| out.write_all(text.as_bytes())).await;
+            written.map_err(|error| output.failed(&error))?;
+        }
+    }
     if failures.is_empty() {
         return Ok(());
     }

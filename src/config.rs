@@ -4,8 +4,8 @@
 //! (file, line and column, or the variable), the key, and the way out. No error quotes a key of the pool.
 
 pub mod layer;
-pub(crate) mod reading;
-mod shape;
+mod reading;
+pub(crate) mod section;
 pub mod sources;
 pub(crate) mod units;
 pub(crate) mod unknown;
@@ -25,7 +25,7 @@ use url::Url;
 pub(crate) use units::{duration_text, utc_offset_text};
 
 use crate::model::{AccountName, Currency, Endpoint, Hashrate, Target, plays_tricks};
-use layer::Layer;
+use layer::{Layer, Place};
 use sources::Sources;
 
 /// The default configuration, in the file's own form.
@@ -153,20 +153,46 @@ impl ApiKey {
     const MAX_BYTES: usize = 4096;
 
     fn parse(text: &str) -> Result<Self, &'static str> {
-        match text.trim_end_matches(['\r', '\n']) {
-            "" => Err("the key is empty"),
-            key if key.len() > Self::MAX_BYTES => Err("the key has more than 4096 bytes"),
-            key if !key.bytes().all(|byte| byte.is_ascii_graphic()) => {
-                Err("the key has a space, a line break or another character that no key has")
-            }
-            key => Ok(Self(key.into())),
-        }
+        let key = text.trim_end_matches(['\r', '\n']);
+        let error = if key.is_empty() {
+            "the key is empty"
+        } else if key.len() > Self::MAX_BYTES {
+            "the key has more than 4096 bytes"
+        } else if begins_with_name(key) {
+            "the key begins with a name, as in a line of an env file; write only the key"
+        } else if is_in_quotes(key) {
+            "the key is in quotes; remove them (docker run --env-file, for one, keeps quotes)"
+        } else if key.split_once([' ', '\t']).is_some_and(|(_, rest)| rest.trim_start().starts_with('#')) {
+            "the key is followed by a comment; remove it (in an env file a comment has a line of its own)"
+        } else if key.starts_with("${") || key.starts_with("$(") {
+            "the key is a reference to a variable, which nothing replaces here; write the key itself"
+        } else if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+            "the key has a space, a line break or another character that no key has"
+        } else {
+            return Ok(Self(key.into()));
+        };
+        Err(error)
     }
 
     /// The key itself, for the request's header and for keeping it out of what is shown.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
+}
+
+/// Whether a text begins or ends with a quotation mark. No valid value but a label does.
+fn is_in_quotes(text: &str) -> bool {
+    const QUOTES: [char; 7] = ['"', '\'', '`', '“', '”', '‘', '’'];
+    text.starts_with(QUOTES) || text.ends_with(QUOTES)
+}
+
+/// Whether a key begins as a line of an env file or of YAML does: `export `, `API_KEY=`, `api_key: `.
+fn begins_with_name(key: &str) -> bool {
+    key.starts_with("export ")
+        || key.split_once(['=', ':']).is_some_and(|(name, value)| {
+            let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+            is_name && !value.is_empty() && name.to_ascii_lowercase().ends_with("key")
+        })
 }
 
 impl PartialEq for ApiKey {
@@ -352,18 +378,44 @@ pub struct Overrides {
     pub log_format: Option<String>,
 }
 
-/// What is wrong with the configuration, where, and what to do.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{place}: {message}")]
+/// Everything that is wrong with the configuration, in the order of the file: where, what, and what to do. A line for
+/// each.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
-    place: String,
-    message: String,
+    /// At least one.
+    faults: Vec<(Place, String)>,
+}
+
+impl std::error::Error for ConfigError {}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (place, message)) in self.faults.iter().enumerate() {
+            let line_break = if index == 0 { "" } else { "\n" };
+            write!(f, "{line_break}{}: {message}", place.text)?;
+        }
+        Ok(())
+    }
 }
 
 impl ConfigError {
-    /// What came from the configuration, and would play tricks with a terminal or the log, is replaced.
-    pub(crate) fn new(place: &str, message: impl Into<String>) -> Self {
-        Self { place: place.to_owned(), message: message.into().replace(plays_tricks, "\u{FFFD}") }
+    /// One fault. Characters of the message that would play tricks with a terminal or the log are replaced.
+    pub(crate) fn new(place: impl Into<Place>, message: impl Into<String>) -> Self {
+        Self { faults: vec![(place.into(), message.into().replace(plays_tricks, "\u{FFFD}"))] }
+    }
+
+    /// All of them as one, if there are any.
+    pub(crate) fn all(errors: impl IntoIterator<Item = Self>) -> Option<Self> {
+        let mut faults: Vec<_> = errors.into_iter().flat_map(|error| error.faults).collect();
+        // The sort is stable: faults of one place stay in the order of the rules.
+        faults.sort_by(|(one, _), (other, _)| one.cmp(other));
+        (!faults.is_empty()).then_some(Self { faults })
+    }
+
+    /// The same faults, each at another place.
+    fn placed(mut self, place: impl Fn(Place) -> Place) -> Self {
+        self.faults = self.faults.into_iter().map(|(at, message)| (place(at), message)).collect();
+        self
     }
 }
 
@@ -372,7 +424,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// The first thing that is wrong.
+    /// Everything that is wrong.
     pub fn load(
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (String, String)>,
@@ -387,7 +439,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// The first thing that is wrong.
+    /// Everything that is wrong.
     pub fn from_yaml(name: &str, text: &str, overrides: &Overrides) -> Result<Self, ConfigError> {
         let layers =
             vec![Layer::yaml("defaults", DEFAULTS)?, Layer::yaml(name, text)?, reading::command_line(overrides)?];
@@ -412,7 +464,7 @@ impl Config {
 ///
 /// # Errors
 ///
-/// The first thing that is wrong with it.
+/// Everything that is wrong with it.
 pub fn load_web(
     file: Option<&Path>,
     environment: impl IntoIterator<Item = (String, String)>,

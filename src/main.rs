@@ -32,7 +32,7 @@ fn main() -> ExitCode {
         match command {
             Command::Serve { .. } => commands::serve(&flags, sockets).await,
             Command::Check { probe, .. } => commands::unless_stopped(commands::check(&flags, probe)).await,
-            Command::Once { .. } => commands::unless_stopped(commands::once(&flags)).await,
+            Command::Once { output, .. } => commands::unless_stopped(commands::once(&flags, &output)).await,
             Command::Demo { demo, .. } => commands::demo(&flags, &demo).await,
             Command::Backfill { backfill, .. } => commands::unless_stopped(commands::backfill(&flags, &backfill)).await,
             Command::Health { url, .. } => commands::unless_stopped(commands::health(&flags, url)).await,
@@ -57,7 +57,8 @@ fn threads() -> Result<usize, Failure> {
 }
 
 fn complain(failure: &Failure) -> ExitCode {
+    let text: String = failure.to_string().lines().map(|line| format!("btcpool-exporter: {line}\n")).collect();
     // With standard error closed there is nobody to tell.
-    let _ = writeln!(std::io::stderr(), "btcpool-exporter: {failure}");
+    let _ = std::io::stderr().write_all(text.as_bytes());
     ExitCode::from(failure.exit_code())
 }

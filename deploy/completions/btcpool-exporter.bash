@@ -478,12 +478,16 @@ _btcpool__exporter() {
             return 0
             ;;
         btcpool__exporter__subcmd__once)
-            opts="-h -V --config.file --config.enable-auto-reload --web.listen-address --web.telemetry-path --web.config.file --web.max-requests --web.enable-lifecycle --web.systemd-socket --log.level --log.format --help --version"
+            opts="-h -V --output --config.file --config.enable-auto-reload --web.listen-address --web.telemetry-path --web.config.file --web.max-requests --web.enable-lifecycle --web.systemd-socket --log.level --log.format --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config.file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

@@ -83,6 +83,7 @@ complete -c btcpool-exporter -n "__fish_btcpool_exporter_using_subcommand check"
 complete -c btcpool-exporter -n "__fish_btcpool_exporter_using_subcommand check" -l web.systemd-socket -d 'Serve on the sockets that systemd hands over, in place of --web.listen-address'
 complete -c btcpool-exporter -n "__fish_btcpool_exporter_using_subcommand check" -s h -l help -d 'Print help'
 complete -c btcpool-exporter -n "__fish_btcpool_exporter_using_subcommand check" -s V -l version -d 'Print version'
+complete -c btcpool-exporter -n "__fish_btcpool_exporter_using_subcommand once" -l output -d 'Where to write; the file is replaced when the new one is complete. - is standard output' -r -F
 complete -c btcpool-exporter -n "__fish_btcpool_exporter_using_subcommand once" -l config.file -d 'The configuration file (YAML) [default: none: pool statistics, and accounts from the environment]' -r -F
 complete -c btcpool-exporter -n "__fish_btcpool_exporter_using_subcommand once" -l web.listen-address -d 'Where to listen; may be given several times [default: :10058]' -r
 complete -c btcpool-exporter -n "__fish_btcpool_exporter_using_subcommand once" -l web.telemetry-path -d 'The path of the metrics [default: /metrics]' -r

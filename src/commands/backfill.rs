@@ -3,18 +3,14 @@
 mod progress;
 
 use std::{
-    fs::{self, File, Permissions},
     io::{self, BufWriter},
-    os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
     time::Duration,
 };
 
 use jiff::civil::Date;
-use tempfile::TempPath;
 
 use self::progress::Progress;
-use super::{Failure, load, of_other_shards, start_log_to, warn_of_config};
+use super::{Failure, load, of_other_shards, output::Output, start_log_to, warn_of_config};
 use crate::{
     Exporter,
     backfill::{Backfill, Terms, Totals},
@@ -40,7 +36,7 @@ pub async fn backfill(flags: &cli::Flags, wanted: &cli::Backfilling) -> Result<(
     let clock = Clock::system();
     let terms = terms(&config, wanted, clock)?;
     let targets = targets(&config, &wanted.accounts)?;
-    let output = Output::of(&wanted.output)?;
+    let output = Output::parse(&wanted.output)?;
     let mut backfill = Backfill::new(terms.clone(), &output.directory()).map_err(|error| output.refuse(&error))?;
     let mut progress = Progress::begin(targets.len());
     start_log_to(&config, progress.log());
@@ -69,7 +65,7 @@ pub async fn backfill(flags: &cli::Flags, wanted: &cli::Backfilling) -> Result<(
         backfill = added.await.map_err(Failure::running)?.map_err(|error| output.failed(&error))?;
         progress.done(&target, days, paid);
     }
-    let totals = output.write(backfill).await?;
+    let totals = write(&output, backfill).await?;
     progress.end(&wanted.output, totals, requests());
     Ok(())
 }
@@ -155,85 +151,19 @@ fn failed(target: &Target, endpoint: Endpoint, error: &FetchError) -> Failure {
     Failure::Running(message)
 }
 
-/// Where the text goes.
-enum Output {
-    Standard,
-    /// The file's final place, all links followed.
-    File(PathBuf),
-}
-
-impl Output {
-    fn of(path: &Path) -> Result<Self, Failure> {
-        if path == Path::new("-") {
-            return Ok(Self::Standard);
-        }
-        let usage = |why: &str| Failure::Usage(format!("--output {}: {why}", path.display()));
-        match fs::canonicalize(path) {
-            // It would be replaced by a file: a pipe or /dev/null must not be.
-            Ok(place) if !place.is_file() => Err(usage("is there and is no file; - is standard output")),
-            Ok(place) => Ok(Self::File(place)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound && path.file_name().is_some() => {
-                Ok(Self::File(path.to_owned()))
-            }
-            Err(error) => Err(usage(&error.to_string())),
-        }
-    }
-
-    /// Where there is room for as much as is written.
-    fn directory(&self) -> PathBuf {
-        match self {
-            Self::Standard => std::env::temp_dir(),
-            Self::File(place) => match place.parent() {
-                Some(parent) if parent != Path::new("") => parent.to_owned(),
-                _ => PathBuf::from("."),
-            },
-        }
-    }
-
-    fn name(&self) -> String {
-        match self {
-            Self::Standard => "standard output".to_owned(),
-            Self::File(place) => place.display().to_string(),
-        }
-    }
-
-    /// Nothing was done yet.
-    fn refuse(&self, error: &io::Error) -> Failure {
-        Failure::Usage(format!("--output: no file can be made in {}: {error}", self.directory().display()))
-    }
-
-    fn failed(&self, error: &io::Error) -> Failure {
-        Failure::Running(format!("cannot write to {}: {error}", self.name()))
-    }
-
-    /// Writes all of it; a file is put in its place when it is whole, and until then has another name.
-    async fn write(&self, backfill: Backfill) -> Result<Totals, Failure> {
-        let result = match self {
-            Self::Standard => match tokio::task::spawn_blocking(move || to_standard_output(backfill)).await {
-                Ok(result) => result,
-                Err(error) => return Err(Failure::running(error)),
-            },
-            Self::File(place) => self.replace(place, backfill).await,
-        };
-        result.map_err(|error| self.failed(&error))
-    }
-
-    async fn replace(&self, place: &Path, backfill: Backfill) -> io::Result<Totals> {
-        let mut builder = tempfile::Builder::new();
-        // Readable for whom the umask lets read: another user's Prometheus may be the one to read it.
-        builder.prefix(".backfill-").permissions(Permissions::from_mode(0o666));
-        let (file, name): (File, TempPath) = builder.tempfile_in(self.directory())?.into_parts();
-        let writing = tokio::task::spawn_blocking(move || {
-            let mut out = BufWriter::new(&file);
-            let totals = backfill.write_to(&mut out)?;
-            drop(out);
-            file.sync_all().map(|()| totals)
-        });
-        // Given up here, by a signal say, the file leaves with its name.
-        let totals = writing.await.map_err(io::Error::other)??;
-        name.persist(place)?;
-        Ok(totals)
-    }
+/// Writes all of it.
+async fn write(output: &Output, backfill: Backfill) -> Result<Totals, Failure> {
+    let result = match output {
+        Output::Standard => match tokio::task::spawn_blocking(move || to_standard_output(backfill)).await {
+            Ok(result) => result,
+            Err(error) => return Err(Failure::running(error)),
+        },
+        Output::File(place) => match output.temporary_file(place) {
+            Ok(file) => file.replace(move |out| backfill.write_to(out)).await,
+            Err(error) => Err(error),
+        },
+    };
+    result.map_err(|error| output.failed(&error))
 }
 
 fn to_standard_output(backfill: Backfill) -> io::Result<Totals> {

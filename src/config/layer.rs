@@ -25,22 +25,57 @@ pub const ENV_PREFIX: &str = "BTCPOOL__";
 /// A key and the keys it lies under, from the top.
 pub type KeyPath = Vec<String>;
 
+/// Where something stands. The order is that of the layers, and within a file that of its text.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The number of the layer.
+    layer: usize,
+    line: u64,
+    column: u64,
+    /// How it is shown: file, line and column; a variable; a flag.
+    pub text: String,
+}
+
+impl Place {
+    fn in_file(name: &str, location: &Location) -> Self {
+        let (line, column) = (location.line(), location.column());
+        Self { layer: 0, line, column, text: format!("{name}:{line}:{column}") }
+    }
+
+    /// The same place in the layer of that number.
+    pub fn in_layer(mut self, number: usize) -> Self {
+        self.layer = number;
+        self
+    }
+}
+
+impl From<&str> for Place {
+    fn from(text: &str) -> Self {
+        Self { layer: 0, line: 0, column: 0, text: text.to_owned() }
+    }
+}
+
 /// One layer of configuration: values, and where each stands.
 pub struct Layer {
     name: String,
     values: Dict,
-    places: BTreeMap<KeyPath, String>,
+    places: BTreeMap<KeyPath, Place>,
     /// Keys that stand there without a value.
     empty: BTreeSet<KeyPath>,
     /// Keys whose value is written in quotes, and so is text to YAML whatever it looks like.
     quoted: BTreeSet<KeyPath>,
+    /// What is wrong with variables that set nothing therefore.
+    faults: Vec<ConfigError>,
+    /// What those variables would have set.
+    unread: Vec<KeyPath>,
 }
 
 impl Layer {
     /// A layer that sets nothing yet.
     pub fn new(name: &str) -> Self {
         let (places, empty, quoted) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
-        Self { name: name.to_owned(), values: Dict::new(), places, empty, quoted }
+        let (values, faults, unread) = (Dict::new(), Vec::new(), Vec::new());
+        Self { name: name.to_owned(), values, places, empty, quoted, faults, unread }
     }
 
     /// Reads YAML text. `name` stands for it in errors.
@@ -69,55 +104,67 @@ impl Layer {
     /// As [`Layer::yaml`], and when the file cannot be read.
     pub fn file(path: &Path, sources: &mut Sources) -> Result<Self, ConfigError> {
         let name = path.display().to_string();
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| ConfigError::new(&name, format!("the configuration file cannot be read: {error}")))?;
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            ConfigError::new(name.as_str(), format!("the configuration file cannot be read: {error}"))
+        })?;
         sources.add(path, text.as_bytes());
         Self::yaml(&name, &text)
     }
 
-    /// Takes the variables whose names begin with [`ENV_PREFIX`].
-    ///
-    /// # Errors
-    ///
-    /// When a name is no path of keys, two names give one key, or a value is no YAML.
-    pub fn environment(variables: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+    /// Takes the variables whose names begin with [`ENV_PREFIX`]. One that cannot be read is a fault of the layer: its name
+    /// is no path of keys, another name gives the same key, or its value is no YAML.
+    pub fn environment(variables: impl IntoIterator<Item = (String, String)>) -> Self {
         let mut layer = Self::new("environment");
-        let mut variables: Vec<_> = variables.into_iter().filter(|(name, _)| name.starts_with(ENV_PREFIX)).collect();
+        let mut variables: Vec<_> = variables.into_iter().filter(|(name, _)| name.contains(ENV_PREFIX)).collect();
         variables.sort();
         for (name, text) in variables {
-            let place = shown_variable(&name);
-            let mut path: KeyPath = name[ENV_PREFIX.len()..].split("__").map(str::to_ascii_lowercase).collect();
-            if path.iter().any(String::is_empty) {
-                return Err(ConfigError::new(
-                    &place,
-                    "the variable's name has an empty part; keys are joined by \"__\"",
-                ));
+            if let Err((path, fault)) = layer.variable(&name, text) {
+                layer.faults.push(fault);
+                layer.unread.push(path);
             }
-            // Coins are spelled in capitals in the file, and variables' names do not tell case.
-            match path.as_mut_slice() {
-                [top, coin, ..] if top == "coins" => coin.make_ascii_uppercase(),
-                [_, _, key, coin] if key == "expected_hashrate" => coin.make_ascii_uppercase(),
-                _ => {}
-            }
-            // A key of the pool, or a label, is taken to the letter; elsewhere lists and maps may be written as YAML does in one line.
-            let bracketed = |open, close| text.starts_with(open) && text.ends_with(close);
-            let is_text = match path.as_slice() {
-                [_, _, labels, _] if labels == "labels" => true,
-                [.., key] => key.starts_with("api_key"),
-                [] => false,
-            };
-            let value = if !is_text && (bracketed('[', ']') || bracketed('{', '}')) {
-                let inner = Self::yaml("", &format!("value: {text}"));
-                // Line and column would be those of our own text.
-                let inner = inner.map_err(|error| ConfigError::new(&place, error.message))?;
-                inner.values.get("value").cloned().unwrap_or_else(|| Value::from(""))
-            } else {
-                Value::from(text)
-            };
-            let path: Vec<&str> = path.iter().map(String::as_str).collect();
-            layer.set(&path, &place, value)?;
         }
-        Ok(layer)
+        layer
+    }
+
+    /// Sets what a variable says, or returns what is wrong with it.
+    fn variable(&mut self, name: &str, text: String) -> Result<(), (KeyPath, ConfigError)> {
+        let Some(keys) = name.strip_prefix(ENV_PREFIX) else {
+            let Some(meant) = without_env_file_syntax(name) else { return Ok(()) };
+            let message = "the variable's name must begin with BTCPOOL__; remove what is before it (an env file's \
+                           \"export\", a space, a byte-order mark)";
+            let fault = ConfigError::new(shown_variable(meant).as_str(), message);
+            return Err((key_path(meant.strip_prefix(ENV_PREFIX).unwrap_or(meant)), fault));
+        };
+        let place = shown_variable(name);
+        let mut path = key_path(keys);
+        if path.iter().any(String::is_empty) {
+            let message = "the variable's name has an empty part; keys are joined by \"__\"";
+            return Err((path, ConfigError::new(place.as_str(), message)));
+        }
+        // Coins are spelled in capitals in the file, and variables' names do not tell case.
+        match path.as_mut_slice() {
+            [top, coin, ..] if top == "coins" => coin.make_ascii_uppercase(),
+            [_, _, key, coin] if key == "expected_hashrate" => coin.make_ascii_uppercase(),
+            _ => {}
+        }
+        // A key of the pool, or a label, is taken to the letter; elsewhere lists and maps may be written as YAML does in one line.
+        let bracketed = |open, close| text.starts_with(open) && text.ends_with(close);
+        let is_text = match path.as_slice() {
+            [_, _, labels, _] if labels == "labels" => true,
+            [.., key] => key.starts_with("api_key"),
+            [] => false,
+        };
+        let value = if !is_text && (bracketed('[', ']') || bracketed('{', '}')) {
+            match Self::yaml("", &format!("value: {text}")) {
+                Ok(inner) => inner.values.get("value").cloned().unwrap_or_else(|| Value::from("")),
+                // Line and column would be those of our own text.
+                Err(error) => return Err((path, error.placed(|_| Place::from(place.as_str())))),
+            }
+        } else {
+            Value::from(text)
+        };
+        let keys: Vec<&str> = path.iter().map(String::as_str).collect();
+        self.set(&keys, &place, value).map_err(|fault| (path, fault))
     }
 
     /// Sets a key, which stands at `place`.
@@ -126,17 +173,36 @@ impl Layer {
         if !insert(&mut self.values, &path, value) {
             return Err(ConfigError::new(place, "another variable sets this key already, or one above or under it"));
         }
-        self.places.insert(path, place.to_owned());
+        self.places.insert(path, Place::from(place));
         Ok(())
     }
 
+    /// What is wrong with variables, if this is the layer of that number.
+    pub fn faults(&self, number: usize) -> impl Iterator<Item = ConfigError> {
+        self.faults.iter().map(move |fault| fault.clone().placed(|place| place.in_layer(number)))
+    }
+
+    /// The paths of variables that could not be read.
+    pub fn unread(&self) -> &[KeyPath] {
+        &self.unread
+    }
+
+    /// What the layer sets at a path.
+    pub fn value_at(&self, path: &[String]) -> Option<&Value> {
+        let (first, rest) = path.split_first()?;
+        rest.iter().try_fold(self.values.get(first)?, |value, key| match value {
+            Value::Dict(_, entries) => entries.get(key),
+            _ => None,
+        })
+    }
+
     /// The place of a key, if this layer sets it.
-    pub fn place(&self, path: &[String]) -> Option<&str> {
-        self.places.get(path).map(String::as_str)
+    pub fn place(&self, path: &[String]) -> Option<&Place> {
+        self.places.get(path)
     }
 
     /// The place of the first key under another, if this layer sets one.
-    pub fn place_under(&self, path: &[String]) -> Option<&str> {
+    pub fn place_under(&self, path: &[String]) -> Option<&Place> {
         let (under, place) = self.places.range(path.to_vec()..).next()?;
         under.starts_with(path).then_some(place)
     }
@@ -157,11 +223,6 @@ impl Layer {
         self.places.keys()
     }
 
-    /// What the layer sets.
-    pub const fn values(&self) -> &Dict {
-        &self.values
-    }
-
     /// What the layer sets, to change.
     pub const fn values_mut(&mut self) -> &mut Dict {
         &mut self.values
@@ -170,7 +231,7 @@ impl Layer {
     /// Turns a parsed node into a value and notes its place. A key without a value becomes an empty mapping, which is
     /// right for a section and refused for anything else.
     fn value(&mut self, text: &str, node: Spanned<Node>, path: &mut KeyPath) -> Value {
-        self.places.entry(path.clone()).or_insert_with(|| place(&self.name, &node.referenced));
+        self.places.entry(path.clone()).or_insert_with(|| Place::in_file(&self.name, &node.referenced));
         match node.value {
             Node::Empty => {
                 self.empty.insert(path.clone());
@@ -196,7 +257,7 @@ impl Layer {
                 let mut values = Dict::new();
                 for (key, node) in entries {
                     path.push(key.value.clone());
-                    self.places.insert(path.clone(), place(&self.name, &key.referenced));
+                    self.places.insert(path.clone(), Place::in_file(&self.name, &key.referenced));
                     let value = self.value(text, node, path);
                     values.insert(key.value, value);
                     path.pop();
@@ -217,6 +278,18 @@ impl Provider for &Layer {
     }
 }
 
+/// The keys that a variable's name stands for, without its prefix.
+fn key_path(keys: &str) -> KeyPath {
+    keys.split("__").map(str::to_ascii_lowercase).collect()
+}
+
+/// The name that was meant, where a program took more of an env file's line for the name.
+fn without_env_file_syntax(name: &str) -> Option<&str> {
+    let name = name.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{FEFF}');
+    let name = name.strip_prefix("export").map_or(name, str::trim_start);
+    name.starts_with(ENV_PREFIX).then_some(name)
+}
+
 /// Puts a value at the end of a path of dictionaries; whether there was room.
 fn insert(values: &mut Dict, path: &[String], value: Value) -> bool {
     match path {
@@ -227,10 +300,6 @@ fn insert(values: &mut Dict, path: &[String], value: Value) -> bool {
             _ => false,
         },
     }
-}
-
-fn place(name: &str, location: &Location) -> String {
-    format!("{name}:{}:{}", location.line(), location.column())
 }
 
 /// The text of a scalar as it stands in the file.
@@ -250,16 +319,16 @@ fn syntax_error(name: &str, text: &str, error: &serde_saphyr::Error) -> ConfigEr
     let Some(location) = error.location() else {
         return ConfigError::new(name, format!("no valid YAML: {message}"));
     };
-    let place = place(name, &location);
+    let place = Place::in_file(name, &location);
     if let serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } = error {
         let key = shown_key(key);
-        return ConfigError::new(&place, format!("{key}: this key is set a second time here; remove one of them"));
+        return ConfigError::new(place, format!("{key}: this key is set a second time here; remove one of them"));
     }
     let line = usize::try_from(location.line()).ok().and_then(|n| text.lines().nth(n.saturating_sub(1)));
     if line.is_none_or(may_hold_secret) {
-        return ConfigError::new(&place, "no valid YAML (what is wrong is not shown: the line may hold a key)");
+        return ConfigError::new(place, "no valid YAML (what is wrong is not shown: the line may hold a key)");
     }
-    ConfigError::new(&place, format!("no valid YAML: {message}"))
+    ConfigError::new(place, format!("no valid YAML: {message}"))
 }
 
 /// Whether a line looks as if it held the pool's key, a password's hash, or a part of a private key: the words of such

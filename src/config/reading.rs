@@ -2,37 +2,37 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
+    mem,
     net::IpAddr,
-    path::{Path, PathBuf},
+    path::Path,
     time::Duration,
 };
 
-use figment::{
-    Figment,
-    error::{Actual, Kind},
-    value::Value,
-};
-use secrecy::ExposeSecret as _;
-use serde::Deserialize;
+use figment::value::Value;
+use secrecy::{ExposeSecret as _, ExposeSecretMut as _, SecretBox};
 use url::Url;
 
 use super::{
     Account, Api, ApiKey, Cadence, Config, ConfigError, DEFAULTS, Log, LogFormat, LogLevel, Overrides, Polling,
     RejectRateUnit, Shard, Web,
-    layer::{KeyPath, Layer, may_be_key, shown_key, shown_path},
-    shape::{RawAccount, RawApi, RawCadence, RawCoin, RawConfig, RawWeb},
+    layer::{Layer, shown_path},
+    section::{Entry, IN_QUOTES, Reader, Section, all, quotes_hint},
     sources::Sources,
     units,
-    unknown::{SECTIONS, WEB_SECTIONS, misnamed, unknown_key, unknown_section},
 };
 use crate::model::{AccountName, Currency};
+
+/// The shortest interval or pause.
+const SECOND: Duration = Duration::from_secs(1);
 
 /// The longest interval or staleness: beyond any use, and well within what the system's clock can add up.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// The longest `api.retry_after_max`.
 const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The most processes that can share the accounts.
+const MOST_SHARDS: usize = 100_000;
 
 /// The layers of a configuration, from the defaults to the command line.
 pub fn layers(
@@ -41,65 +41,84 @@ pub fn layers(
     overrides: &Overrides,
     sources: &mut Sources,
 ) -> Result<Vec<Layer>, ConfigError> {
-    let mut layers = vec![Layer::yaml("defaults", DEFAULTS)?];
-    if let Some(path) = file {
-        layers.push(Layer::file(path, sources)?);
+    let defaults = Layer::yaml("defaults", DEFAULTS)?;
+    let file = file.map_or_else(|| Ok(Layer::new("no file")), |path| Layer::file(path, sources));
+    let environment = Layer::environment(environment);
+    match file {
+        Ok(file) => Ok(vec![defaults, file, environment, command_line(overrides)?]),
+        // Without the file nothing can be said of the values, but variables that cannot be read are known.
+        Err(error) => Err(ConfigError::all(environment.faults(2).chain([error.clone()])).unwrap_or(error)),
     }
-    layers.push(Layer::environment(environment)?);
-    layers.push(command_line(overrides)?);
-    Ok(layers)
 }
 
 /// A whole configuration of layers, each of which goes over the one before. `sources` are the files that they were read
 /// from.
-pub fn config(mut layers: Vec<Layer>, sources: Sources) -> Result<Config, ConfigError> {
-    one_key_each(&mut layers)?;
-    let reader = Reader::new(&layers);
-    reader.sections_are_mappings()?;
-    reader.config(reader.extract()?, sources)
+pub fn config(mut layers: Vec<Layer>, mut sources: Sources) -> Result<Config, ConfigError> {
+    let faults = one_key_each(&mut layers).into_iter().chain(faults_of(&layers)).collect();
+    let reader = Reader::new(&layers, faults);
+    let mut warnings = Vec::new();
+    let mut root = reader.root();
+    let config = all!(Config {
+        api: root.take("api").section(api),
+        polling: root.take("polling").section(polling),
+        accounts: accounts(root.take("accounts"), &mut sources, &mut warnings),
+        block_subsidies: block_subsidies(root.take("coins")),
+        shard: root.take("shard").section(shard),
+        web: root.take("web").section(web_section),
+        log: root.take("log").section(log),
+        sources: Some(mem::take(&mut sources)),
+        warnings: Some(mem::take(&mut warnings)),
+    });
+    root.refuse_unknown();
+    let mut config = reader.finish(config)?;
+    config.warnings.extend(shared_keys(&config.accounts));
+    Ok(config)
 }
 
 /// Only the serving side; nothing of the accounts is read.
 pub fn web(layers: &[Layer]) -> Result<Web, ConfigError> {
-    /// Not figment's `extract_inner`, whose errors have their path in another order.
-    #[derive(Deserialize)]
-    struct OnlyWeb {
-        web: RawWeb,
-    }
-    let reader = Reader::new(layers);
-    reader.web(&reader.extract::<OnlyWeb>()?.web)
+    let reader = Reader::new(layers, faults_of(layers).collect());
+    let web = reader.root().take("web").section(web_section);
+    reader.finish(web)
+}
+
+/// What is wrong with variables.
+fn faults_of(layers: &[Layer]) -> impl Iterator<Item = ConfigError> {
+    layers.iter().enumerate().flat_map(|(number, layer)| layer.faults(number))
 }
 
 /// Refuses `api_key` beside `api_key_file` in one layer, and lets a later layer's replace an earlier layer's,
 /// whichever of the two it is.
-fn one_key_each(layers: &mut [Layer]) -> Result<(), ConfigError> {
+fn one_key_each(layers: &mut [Layer]) -> Vec<ConfigError> {
     const KEYS: [&str; 2] = ["api_key", "api_key_file"];
+    let mut faults = Vec::new();
     let mut set_later: BTreeSet<String> = BTreeSet::new();
-    for layer in layers.iter_mut().rev() {
-        let Some(Value::Dict(_, accounts)) = layer.values_mut().get_mut("accounts") else { continue };
-        let mut both = None;
-        for (name, account) in accounts.iter_mut() {
-            let Value::Dict(_, account) = account else { continue };
-            if KEYS.iter().all(|key| account.contains_key(*key)) {
-                both = Some(name.clone());
-            } else if set_later.contains(name) {
-                account.retain(|key, _| !KEYS.contains(&key.as_str()));
-            } else if KEYS.iter().any(|key| account.contains_key(*key)) {
-                set_later.insert(name.clone());
+    for (number, layer) in layers.iter_mut().enumerate().rev() {
+        let mut with_both = Vec::new();
+        if let Some(Value::Dict(_, accounts)) = layer.values_mut().get_mut("accounts") {
+            for (name, account) in accounts.iter_mut() {
+                let Value::Dict(_, account) = account else { continue };
+                if KEYS.iter().all(|key| account.contains_key(*key)) {
+                    with_both.push(name.clone());
+                }
+                if set_later.contains(name) {
+                    account.retain(|key, _| !KEYS.contains(&key.as_str()));
+                } else if KEYS.iter().any(|key| account.contains_key(*key)) {
+                    set_later.insert(name.clone());
+                }
             }
         }
-        if let Some(name) = both {
+        for name in with_both {
             let path = ["accounts".to_owned(), name, "api_key".to_owned()];
             // A variable that holds the whole account is the place of the account only.
-            let place = (0..=path.len()).rev().find_map(|length| layer.place(&path[..length]));
-            let message = format!(
-                "{}: has both api_key and api_key_file; remove one of them",
-                shown_path(&path[..path.len() - 1])
-            );
-            return Err(ConfigError::new(place.unwrap_or("configuration"), message));
+            let place = (0..=path.len()).rev().find_map(|length| layer.place(&path[..length])).cloned();
+            let message = "has both api_key and api_key_file; remove one of them";
+            let message = format!("{}: {message}", shown_path(&path[..path.len() - 1]));
+            let place = place.unwrap_or_else(|| "configuration".into());
+            faults.push(ConfigError::new(place.in_layer(number), message));
         }
     }
-    Ok(())
+    faults
 }
 
 /// The command line as a layer.
@@ -131,409 +150,238 @@ pub fn command_line(overrides: &Overrides) -> Result<Layer, ConfigError> {
     Ok(layer)
 }
 
-/// Turns raw text into valid values, and knows where each text stood.
-pub(crate) struct Reader<'a> {
-    layers: &'a [Layer],
+fn api(api: &mut Section<'_>) -> Option<Api> {
+    let base_url = api.take("base_url").check(base_url);
+    let plain_to_others = base_url.as_ref().is_some_and(|url| url.scheme() == "http" && !is_loopback(url));
+    let read = all!(Api {
+        base_url,
+        timeout: api
+            .take("timeout")
+            .duration(Duration::from_millis(100)..=Duration::from_secs(600), "must be from 100ms to 10m"),
+        concurrency: api.take("concurrency").integer(1..=1000),
+        requests_per_second: api
+            .take("requests_per_second")
+            .parse("a number above 0 and at most 1000", |text| number(text).filter(|&n| n <= 1000.0)),
+        page_size: api.take("page_size").integer(1..=Api::LARGEST_PAGE),
+        max_response_bytes: api.take("max_response_bytes").parse("a size from 1KiB to 1GiB, such as 8MiB", |text| {
+            units::bytes(text).filter(|n| (1 << 10..=1 << 30).contains(n))
+        }),
+        retry_after_max: api.take("retry_after_max").duration(SECOND..=LONGEST_PAUSE, "must be from 1s to 24h"),
+        reject_rate_unit: api.take("reject_rate_unit").parse("ratio or percent", |text| match text {
+            "ratio" => Some(RejectRateUnit::Ratio),
+            "percent" => Some(RejectRateUnit::Percent),
+            _ => None,
+        }),
+        day_utc_offset: api
+            .take("day_utc_offset")
+            .parse("an offset such as +08:00, from -12:00 to +14:00", units::utc_offset),
+    });
+    let allow_insecure_http = api.take("allow_insecure_http").truth();
+    if plain_to_others && allow_insecure_http == Some(false) {
+        let message = "http:// would send the keys unencrypted; use https://, or set api.allow_insecure_http: true";
+        return api.fault("base_url", message);
+    }
+    read
 }
 
-impl<'a> Reader<'a> {
-    /// Reads what the layers hold.
-    pub(crate) const fn new(layers: &'a [Layer]) -> Self {
-        Self { layers }
-    }
+fn base_url(text: &str) -> Result<Url, String> {
+    let Ok(url) = Url::parse(text.trim()) else {
+        return Err(format!("is not a URL such as https://btcpool.kz/ru/api{}", quotes_hint(text.trim())));
+    };
+    let error = if !url.username().is_empty() || url.password().is_some() {
+        "must not hold a user or a password; keys belong under accounts"
+    } else if url.query().is_some() || url.fragment().is_some() {
+        "must end with the path: the part after \"?\" or \"#\" is the exporter's own"
+    } else if url.host().is_none() {
+        "has no host"
+    } else if !["https", "http"].contains(&url.scheme()) {
+        "must begin with https://"
+    } else {
+        return Ok(url);
+    };
+    Err(error.to_owned())
+}
 
-    /// The merged layers, in their raw form.
-    pub(crate) fn extract<T: serde::de::DeserializeOwned>(&self) -> Result<T, ConfigError> {
-        let figment = self.layers.iter().fold(Figment::new(), |figment, layer| figment.merge(layer));
-        figment.extract().map_err(|error| self.structure(&error))
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => IpAddr::V4(address).is_loopback(),
+        Some(url::Host::Ipv6(address)) => IpAddr::V6(address).is_loopback(),
+        None => false,
     }
+}
 
-    /// The place of a key, or of one under it (a variable's name is the whole path), in the latest layer that has one;
-    /// or else of the nearest key above it.
-    pub(crate) fn place(&self, path: &[String]) -> String {
-        let latest = || self.layers.iter().rev();
-        let at = latest().find_map(|layer| layer.place(path).or_else(|| layer.place_under(path)));
-        let above = |length: usize| latest().find_map(|layer| layer.place(&path[..length]));
-        at.or_else(|| (0..path.len()).rev().find_map(above)).unwrap_or("configuration").to_owned()
-    }
+fn polling(polling: &mut Section<'_>) -> Option<Polling> {
+    all!(Polling { live: polling.take("live").section(cadence), history: polling.take("history").section(cadence) })
+}
 
-    /// serde would take a list for a section, entry by entry.
-    pub(crate) fn sections_are_mappings(&self) -> Result<(), ConfigError> {
-        for (section, value) in self.layers.iter().flat_map(Layer::values) {
-            match (section.as_str(), value) {
-                ("accounts", Value::Array(..)) => {
-                    let message = "expected the accounts' names as keys, found a list; write farm_a: { api_key_file: ... }, \
-                                   without a dash";
-                    return Err(self.error(&[section], message));
-                }
-                (section, Value::Array(..)) if SECTIONS.contains(&section) || WEB_SECTIONS.contains(&section) => {
-                    return Err(self.error(&[section], "expected keys with values, found a list"));
-                }
-                ("polling" | "accounts" | "coins", Value::Dict(_, entries)) => {
-                    for (entry, value) in entries {
-                        let workers = value.find_ref("workers");
-                        for (path, value) in
-                            [(&[section.as_str(), entry][..], Some(value)), (&[section, entry, "workers"], workers)]
-                        {
-                            if matches!(value, Some(Value::Array(..))) {
-                                return Err(self.error(path, "expected keys with values, found a list"));
-                            }
-                        }
-                    }
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// What is wrong with a key, at its place.
-    pub(crate) fn error(&self, path: &[&str], message: impl fmt::Display) -> ConfigError {
-        let owned: KeyPath = path.iter().map(|&key| key.to_owned()).collect();
-        let place = self.place(&owned);
-        // A flag says by itself which key it stands for.
-        if place.starts_with("--") {
-            return ConfigError::new(&place, message.to_string());
-        }
-        ConfigError::new(&place, format!("{}: {message}", shown_path(path)))
-    }
-
-    /// As [`Reader::error`], for a last key that may have to be shown as something else.
-    pub(crate) fn error_as(&self, path: &[&str], last: &str, message: impl fmt::Display) -> ConfigError {
-        let owned: KeyPath = path.iter().map(|&key| key.to_owned()).collect();
-        let shown = [&path[..path.len().saturating_sub(1)], &[last]].concat();
-        ConfigError::new(&self.place(&owned), format!("{}: {message}", shown_path(&shown)))
-    }
-
-    /// Says what figment found, without the value that it found: that might be a key.
-    fn structure(&self, error: &figment::Error) -> ConfigError {
-        let mut path: KeyPath = error.path.clone();
-        let message = match &error.kind {
-            Kind::UnknownField(key, expected) => {
-                if path.last() != Some(key) {
-                    path.push(key.clone());
-                }
-                let place = self.place(&path);
-                let message = match misnamed(&place) {
-                    Some(meant) => format!("unknown key; {meant}"),
-                    None if path.len() == 1 => unknown_section(key, expected),
-                    None => unknown_key(key, expected),
-                };
-                path.pop();
-                path.push(shown_key(key).to_owned());
-                return ConfigError::new(&place, format!("{}: {message}", shown_path(&path)));
-            }
-            Kind::MissingField(key) => {
-                path.push(key.clone().into_owned());
-                "is missing".to_owned()
-            }
-            Kind::InvalidType(found, expected) | Kind::InvalidValue(found, expected) => {
-                if self.layers.iter().any(|layer| layer.is_empty_key(&path)) {
-                    "has no value; write one, or remove the key".to_owned()
-                } else {
-                    let meant = misnamed(&self.place(&path)).map(|meant| format!("; {meant}")).unwrap_or_default();
-                    format!("expected {}, found {}{meant}", expectation(expected), kind_of(found))
-                }
-            }
-            // A list with fewer entries than a section has keys.
-            Kind::InvalidLength(..) => "expected keys with values, found a list".to_owned(),
-            Kind::DuplicateField(key) => format!("{key} is set twice"),
-            _ => "is not of the expected form".to_owned(),
+fn cadence(cadence: &mut Section<'_>) -> Option<Cadence> {
+    let (interval, stale_after) = (cadence.take("interval"), cadence.take("stale_after"));
+    let (interval_text, stale_after_text) = (interval.raw().to_owned(), stale_after.raw().to_owned());
+    let interval = interval.duration(SECOND..=Duration::MAX, "must be at least 1s");
+    let stale_after = stale_after.duration(Duration::ZERO..=LONGEST, "must be at most 8784h (a year)");
+    let (interval, stale_after) = (interval?, stale_after?);
+    if interval >= stale_after {
+        // The one that was set last is what to look at; the other may be a default.
+        let (key, message) = if cadence.layer_of("interval") > cadence.layer_of("stale_after") {
+            ("interval", format!("must be less than stale_after ({stale_after_text})"))
+        } else {
+            ("stale_after", format!("must be more than the interval ({interval_text})"))
         };
-        ConfigError::new(&self.place(&path), format!("{}: {message}", shown_path(&path)))
+        let message = format!("{message}, or every answer would leave before the next one comes");
+        return cadence.fault(key, message);
     }
+    Some(Cadence { interval, stale_after })
+}
 
-    /// Parses one text, or says what was expected of it.
-    pub(crate) fn read<T>(
-        &self,
-        path: &[&str],
-        text: &str,
-        expected: &str,
-        parse: impl FnOnce(&str) -> Option<T>,
-    ) -> Result<T, ConfigError> {
-        parse(text.trim()).ok_or_else(|| {
-            let secret = path.first() == Some(&"accounts") && may_be_key(text, 4);
-            let shown = if secret { "the value (not shown: it may be a key)".to_owned() } else { format!("{text:?}") };
-            self.error(path, format!("{shown} is not {expected}"))
-        })
-    }
+fn accounts(
+    accounts: Entry<'_>,
+    sources: &mut Sources,
+    warnings: &mut Vec<String>,
+) -> Option<BTreeMap<AccountName, Account>> {
+    let list =
+        "expected the accounts' names as keys, found a list; write farm_a: { api_key_file: ... }, without a dash";
+    accounts.map_or(list, |name, entry| {
+        let parsed = name.parse::<AccountName>().map_or_else(|error| entry.fault(error), Some);
+        let account = entry.section(|section| account(name, section, sources, warnings));
+        Some((parsed?, account?))
+    })
+}
 
-    fn integer(&self, path: &[&str], text: &str, least: usize, most: usize) -> Result<usize, ConfigError> {
-        let expected = format!("a whole number from {least} to {most}");
-        self.read(path, text, &expected, |text| text.parse().ok().filter(|n| (least..=most).contains(n)))
-    }
-
-    fn truth(&self, path: &[&str], text: &str) -> Result<bool, ConfigError> {
-        self.read(path, text, "true or false", |text| match text.to_ascii_lowercase().as_str() {
-            "true" | "yes" | "on" => Some(true),
-            "false" | "no" | "off" => Some(false),
-            _ => None,
-        })
-    }
-
-    fn duration(&self, path: &[&str], text: &str) -> Result<Duration, ConfigError> {
-        self.read(path, text, "a duration such as 15s, 5m or 1h30m", units::duration)
-    }
-
-    /// A currency that is a key. Only capitals: were `btc` a key, too, the layers could not go over each other.
-    fn currency_key(&self, path: &[&str], text: &str) -> Result<Currency, ConfigError> {
-        let exact = |text: &str| Currency::ALL.into_iter().find(|currency| currency.as_str() == text);
-        self.read(path, text, "a currency of the pool, in capitals: BTC, BCH or LTC", exact)
-    }
-
-    fn currency(&self, path: &[&str], text: &str) -> Result<Currency, ConfigError> {
-        self.read(path, text, "a currency of the pool: BTC, BCH or LTC", |text| text.parse().ok())
-    }
-
-    fn config(&self, raw: RawConfig, mut sources: Sources) -> Result<Config, ConfigError> {
-        let mut warnings = Vec::new();
-        let mut accounts = BTreeMap::new();
-        for (name, account) in raw.accounts {
-            let path = ["accounts", name.as_str()];
-            let parsed: AccountName = name.parse().map_err(|error| self.error(&path, error))?;
-            accounts.insert(parsed, self.account(&name, account, &mut sources, &mut warnings)?);
-        }
-        warnings.extend(shared_keys(&accounts));
-        let mut block_subsidies = BTreeMap::new();
-        for (coin, RawCoin { block_subsidy }) in &raw.coins {
-            let currency = self.currency_key(&["coins", coin], coin)?;
-            let expected = "a number of coins above 0";
-            let parse = |text: &str| text.parse().ok().filter(|&n: &f64| n.is_finite() && n > 0.0);
-            let subsidy = self.read(&["coins", coin, "block_subsidy"], block_subsidy, expected, parse)?;
-            block_subsidies.insert(currency, subsidy);
-        }
-        let count = self.integer(&["shard", "count"], &raw.shard.count, 1, 100_000)?;
-        let index = match raw.shard.index.trim().parse::<usize>() {
-            Ok(index) if index >= count => {
-                let message = format!("\"{index}\" is not below shard.count ({count}); the index counts from 0");
-                return Err(self.error(&["shard", "index"], message));
-            }
-            _ => self.integer(&["shard", "index"], &raw.shard.index, 0, count - 1)?,
-        };
-        Ok(Config {
-            api: self.api(&raw.api)?,
-            polling: Polling {
-                live: self.cadence("live", &raw.polling.live)?,
-                history: self.cadence("history", &raw.polling.history)?,
-            },
-            accounts,
-            block_subsidies,
-            shard: Shard { index: index as u64, count: count as u64 },
-            web: self.web(&raw.web)?,
-            log: Log {
-                level: self.read(&["log", "level"], &raw.log.level, "debug, info, warn or error", |text| match text
-                    .to_ascii_lowercase()
-                    .as_str()
-                {
-                    "debug" => Some(LogLevel::Debug),
-                    "info" => Some(LogLevel::Info),
-                    "warn" | "warning" => Some(LogLevel::Warn),
-                    "error" => Some(LogLevel::Error),
-                    _ => None,
-                })?,
-                format: self.read(&["log", "format"], &raw.log.format, "logfmt or json", |text| {
-                    match text.to_ascii_lowercase().as_str() {
-                        "logfmt" => Some(LogFormat::Logfmt),
-                        "json" => Some(LogFormat::Json),
-                        _ => None,
-                    }
-                })?,
-            },
-            sources,
-            warnings,
-        })
-    }
-
-    fn api(&self, raw: &RawApi) -> Result<Api, ConfigError> {
-        let insecure = self.truth(&["api", "allow_insecure_http"], &raw.allow_insecure_http)?;
-        let rate_expected = "a number above 0 and at most 1000";
-        Ok(Api {
-            base_url: self.base_url(&raw.base_url, insecure)?,
-            timeout: match self.duration(&["api", "timeout"], &raw.timeout)? {
-                timeout if (Duration::from_millis(100)..=Duration::from_secs(600)).contains(&timeout) => timeout,
-                _ => return Err(self.error(&["api", "timeout"], "must be from 100ms to 10m")),
-            },
-            concurrency: self.integer(&["api", "concurrency"], &raw.concurrency, 1, 1000)?,
-            requests_per_second: self.read(
-                &["api", "requests_per_second"],
-                &raw.requests_per_second,
-                rate_expected,
-                |text| text.parse().ok().filter(|&n: &f64| n > 0.0 && n <= 1000.0),
-            )?,
-            page_size: self.integer(&["api", "page_size"], &raw.page_size, 1, Api::LARGEST_PAGE)?,
-            max_response_bytes: self.read(
-                &["api", "max_response_bytes"],
-                &raw.max_response_bytes,
-                "a size from 1KiB to 1GiB, such as 8MiB",
-                |text| units::bytes(text).filter(|n| (1 << 10..=1 << 30).contains(n)),
-            )?,
-            retry_after_max: match self.duration(&["api", "retry_after_max"], &raw.retry_after_max)? {
-                most if (Duration::from_secs(1)..=LONGEST_PAUSE).contains(&most) => most,
-                _ => return Err(self.error(&["api", "retry_after_max"], "must be from 1s to 24h")),
-            },
-            reject_rate_unit: self.read(
-                &["api", "reject_rate_unit"],
-                &raw.reject_rate_unit,
-                "ratio or percent",
-                |text| match text {
-                    "ratio" => Some(RejectRateUnit::Ratio),
-                    "percent" => Some(RejectRateUnit::Percent),
-                    _ => None,
-                },
-            )?,
-            day_utc_offset: self.read(
-                &["api", "day_utc_offset"],
-                &raw.day_utc_offset,
-                "an offset such as +08:00, from -12:00 to +14:00",
-                units::utc_offset,
-            )?,
-        })
-    }
-
-    fn base_url(&self, text: &str, allow_insecure: bool) -> Result<Url, ConfigError> {
-        let path = ["api", "base_url"];
-        let Ok(url) = Url::parse(text.trim()) else {
-            return Err(self.error(&path, "is not a URL such as https://btcpool.kz/ru/api"));
-        };
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(self.error(&path, "must not hold a user or a password; keys belong under accounts"));
-        }
-        if url.query().is_some() || url.fragment().is_some() {
-            return Err(
-                self.error(&path, "must end with the path: the part after \"?\" or \"#\" is the exporter's own")
-            );
-        }
-        let loopback = match url.host() {
-            Some(url::Host::Domain(name)) => name == "localhost",
-            Some(url::Host::Ipv4(address)) => IpAddr::V4(address).is_loopback(),
-            Some(url::Host::Ipv6(address)) => IpAddr::V6(address).is_loopback(),
-            None => return Err(self.error(&path, "has no host")),
-        };
-        match url.scheme() {
-            "https" => Ok(url),
-            "http" if loopback || allow_insecure => Ok(url),
-            "http" => Err(self.error(
-                &path,
-                "http:// would send the keys unencrypted; use https://, or set api.allow_insecure_http: true",
-            )),
-            _ => Err(self.error(&path, "must begin with https://")),
-        }
-    }
-
-    fn cadence(&self, name: &str, raw: &RawCadence) -> Result<Cadence, ConfigError> {
-        let interval = self.duration(&["polling", name, "interval"], &raw.interval)?;
-        let stale_after = self.duration(&["polling", name, "stale_after"], &raw.stale_after)?;
-        if interval < Duration::from_secs(1) {
-            return Err(self.error(&["polling", name, "interval"], "must be at least 1s"));
-        }
-        if stale_after > LONGEST {
-            return Err(self.error(&["polling", name, "stale_after"], "must be at most 8784h (a year)"));
-        }
-        if interval >= stale_after {
-            let layer = |key: &str| {
-                let path = ["polling", name, key].map(str::to_owned);
-                self.layers.iter().rposition(|layer| layer.place(&path).is_some())
-            };
-            // The one that was set last is what to look at; the other may be a default.
-            let (key, message) = if layer("interval") > layer("stale_after") {
-                ("interval", format!("must be less than stale_after ({})", raw.stale_after))
-            } else {
-                ("stale_after", format!("must be more than the interval ({})", raw.interval))
-            };
-            let message = format!("{message}, or every answer would leave before the next one comes");
-            return Err(self.error(&["polling", name, key], message));
-        }
-        Ok(Cadence { interval, stale_after })
-    }
-
-    fn account(
-        &self,
-        name: &str,
-        raw: RawAccount,
-        sources: &mut Sources,
-        warnings: &mut Vec<String>,
-    ) -> Result<Account, ConfigError> {
-        let key = match (raw.api_key, raw.api_key_file) {
-            (Some(key), _) => {
-                ApiKey::parse(key.expose_secret()).map_err(|error| self.error(&["accounts", name, "api_key"], error))?
-            }
-            (None, Some(file)) => {
-                let path = ["accounts", name, "api_key_file"];
-                let file = PathBuf::from(file.expose_secret());
-                let (key, warning) = read_key_file(&file, sources).map_err(|error| self.error(&path, error))?;
+fn account(
+    name: &str,
+    account: &mut Section<'_>,
+    sources: &mut Sources,
+    warnings: &mut Vec<String>,
+) -> Option<Account> {
+    let (key, key_file) = (account.take("api_key"), account.take("api_key_file"));
+    let has_key = key.is_set() || key_file.is_set();
+    let key = if key.is_set() {
+        key.check(ApiKey::parse)
+    } else if key_file.is_set() {
+        key_file.path().and_then(|file| match read_key_file(&file, sources) {
+            Ok((key, warning)) => {
                 warnings.extend(warning.map(|warning| format!("accounts.{name}.api_key_file: {warning}")));
-                key
+                Some(key)
             }
-            (None, None) => {
-                let message = "has no key; set api_key_file (or api_key)";
-                return Err(self.error(&["accounts", name], message));
-            }
-        };
-        let path = ["accounts", name, "currencies"];
-        let mut currencies = BTreeSet::new();
-        for text in raw.currencies.map_or_else(|| vec!["BTC".to_owned()], |list| list.0) {
-            currencies.insert(self.currency(&path, &text)?);
+            Err(error) => account.fault("api_key_file", error),
+        })
+    } else {
+        None
+    };
+    let currencies: Option<BTreeSet<Currency>> = account
+        .take("currencies")
+        .or("BTC")
+        .list_of("a currency of the pool: BTC, BCH or LTC", "is empty; name at least one of BTC, BCH and LTC", |text| {
+            text.parse().ok()
+        })
+        .map(BTreeSet::from_iter);
+    let labels = account.take("labels").or_empty().map(|key, value| label(name, key, value, warnings));
+    let expected_hashrate = account.take("expected_hashrate").or_empty().map(|coin, entry| {
+        let currency = currency_key(&entry, coin);
+        if let (Some(currency), Some(currencies)) = (currency, &currencies)
+            && !currencies.contains(&currency)
+        {
+            return entry.fault(format!("{currency} is not among the account's currencies; add it there"));
         }
-        if currencies.is_empty() {
-            return Err(self.error(&path, "is empty; name at least one of BTC, BCH and LTC"));
-        }
-        for label in raw.labels.keys() {
-            let path = ["accounts", name, "labels", label];
-            if !is_label_name(label) {
-                return Err(
-                    self.error(&path, "is no label name: letters, digits and _, not a digit first, not __ first")
-                );
-            }
-            if label == "account" {
-                return Err(self.error(&path, "the label account is the account's name already; use another"));
-            }
-        }
-        let mut expected_hashrate = BTreeMap::new();
-        for (coin, text) in &raw.expected_hashrate {
-            let path = ["accounts", name, "expected_hashrate", coin];
-            let currency = self.currency_key(&path, coin)?;
-            if !currencies.contains(&currency) {
-                return Err(
-                    self.error(&path, format!("{currency} is not among the account's currencies; add it there"))
-                );
-            }
-            let hashrate = self.read(&path, text, "a hashrate such as 12 PH/s or 950 TH/s", units::hashrate)?;
-            expected_hashrate.insert(currency, hashrate);
-        }
-        let path = ["accounts", name, "workers", "enabled"];
-        let enabled = raw.workers.enabled.map_or(Ok(true), |text| self.truth(&path, &text))?;
-        let path = ["accounts", name, "workers", "max"];
-        let max = raw.workers.max.map_or(Ok(20_000), |text| self.integer(&path, &text, 1, 10_000_000))?;
-        Ok(Account { key, currencies, labels: raw.labels, expected_hashrate, workers_max: enabled.then_some(max) })
+        let hashrate = entry.parse("a hashrate such as 12 PH/s or 950 TH/s", units::hashrate);
+        Some((currency?, hashrate?))
+    });
+    let workers_max = account.take("workers").or_empty().section(|workers| {
+        let enabled = workers.take("enabled").or("true").truth();
+        let max = workers.take("max").or("20000").integer(1..=10_000_000);
+        Some(enabled?.then_some(max?))
+    });
+    if !has_key {
+        return account.missing(&["api_key", "api_key_file"], "has no key; set api_key_file (or api_key)");
     }
+    all!(Account { key, currencies, labels, expected_hashrate, workers_max })
+}
 
-    fn web(&self, raw: &RawWeb) -> Result<Web, ConfigError> {
-        let path = ["web", "listen_addresses"];
-        let mut listen_addresses = Vec::new();
-        for text in &raw.listen_addresses.0 {
-            let expected = "an address to listen on, such as :10058, 127.0.0.1:10058 or [::1]:10058";
-            listen_addresses.push(self.read(&path, text, expected, |text| text.parse().ok())?);
-        }
-        if listen_addresses.is_empty() {
-            return Err(self.error(&path, "is empty; name at least one address"));
-        }
-        let own = ["/", "/sd"];
-        let telemetry_path = self.read(
-            &["web", "telemetry_path"],
-            &raw.telemetry_path,
-            "a path such as /metrics, and none of the exporter's own (/, /sd, /-/...)",
-            |text| {
-                let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.~".contains(c);
-                let valid = text.starts_with('/') && text.chars().all(plain) && !text.contains("//");
-                (valid && !own.contains(&text) && !text.starts_with("/-/")).then(|| text.to_owned())
-            },
-        )?;
-        let max_requests = self.integer(&["web", "max_requests"], &raw.max_requests, 0, 1_000_000)?;
-        let config_file = Some(&raw.config_file).filter(|file| !file.is_empty()).map(PathBuf::from);
-        let enable_lifecycle = self.truth(&["web", "enable_lifecycle"], &raw.enable_lifecycle)?;
-        let systemd_socket = self.truth(&["web", "systemd_socket"], &raw.systemd_socket)?;
-        Ok(Web { listen_addresses, telemetry_path, max_requests, config_file, enable_lifecycle, systemd_socket })
+fn label(account: &str, label: &str, entry: Entry<'_>, warnings: &mut Vec<String>) -> Option<(String, String)> {
+    if !is_label_name(label) {
+        return entry.fault("is no label name: letters, digits and _, not a digit first, not __ first");
     }
+    if label == "account" {
+        return entry.fault("the label account is the account's name already; use another");
+    }
+    let value = entry.text()?;
+    if value.len() > 1 && value.starts_with('"') && value.ends_with('"') {
+        let path = shown_path(&["accounts", account, "labels", label]);
+        warnings.push(format!("{path}: {IN_QUOTES}, unless they belong to the label"));
+    }
+    Some((label.to_owned(), value))
+}
+
+fn block_subsidies(coins: Entry<'_>) -> Option<BTreeMap<Currency, f64>> {
+    coins.map(|coin, entry| {
+        let currency = currency_key(&entry, coin);
+        let subsidy = entry.section(|coin| coin.take("block_subsidy").parse("a number of coins above 0", number));
+        Some((currency?, subsidy?))
+    })
+}
+
+/// A currency that is a key. Only capitals: were `btc` a key, too, the layers could not go over each other.
+fn currency_key(entry: &Entry<'_>, key: &str) -> Option<Currency> {
+    let exact = |text: &str| Currency::ALL.into_iter().find(|currency| currency.as_str() == text);
+    entry.parse_key(key, "a currency of the pool, in capitals: BTC, BCH or LTC", exact)
+}
+
+/// A number above 0.
+fn number(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|&number: &f64| number.is_finite() && number > 0.0)
+}
+
+fn shard(shard: &mut Section<'_>) -> Option<Shard> {
+    let index = shard.take("index");
+    let count = shard.take("count").integer(1..=MOST_SHARDS);
+    let most = count.unwrap_or(MOST_SHARDS) - 1;
+    let index = index.check(|text| match text.trim().parse::<usize>() {
+        Ok(index) if count.is_none() || index <= most => Ok(index as u64),
+        Ok(index) => Err(format!("\"{index}\" is not below shard.count ({}); the index counts from 0", most + 1)),
+        Err(_) => Err(format!("{text:?} is not a whole number from 0 to {most}{}", quotes_hint(text.trim()))),
+    });
+    Some(Shard { index: index?, count: count? as u64 })
+}
+
+fn web_section(web: &mut Section<'_>) -> Option<Web> {
+    let address = "an address to listen on, such as :10058, 127.0.0.1:10058 or [::1]:10058";
+    all!(Web {
+        listen_addresses: web.take("listen_addresses").list_of(
+            address,
+            "is empty; name at least one address",
+            |text| text.parse().ok()
+        ),
+        telemetry_path: web
+            .take("telemetry_path")
+            .parse("a path such as /metrics, and none of the exporter's own (/, /sd, /-/...)", telemetry_path),
+        max_requests: web.take("max_requests").integer(0..=1_000_000),
+        config_file: web.take("config_file").path().map(|file| Some(file).filter(|file| !file.as_os_str().is_empty())),
+        enable_lifecycle: web.take("enable_lifecycle").truth(),
+        systemd_socket: web.take("systemd_socket").truth(),
+    })
+}
+
+fn telemetry_path(text: &str) -> Option<String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.~".contains(c);
+    let valid = text.starts_with('/') && text.chars().all(plain) && !text.contains("//");
+    let own = ["/", "/sd"].contains(&text) || text.starts_with("/-/");
+    (valid && !own).then(|| text.to_owned())
+}
+
+fn log(log: &mut Section<'_>) -> Option<Log> {
+    let levels = [
+        ("debug", LogLevel::Debug),
+        ("info", LogLevel::Info),
+        ("warn", LogLevel::Warn),
+        ("warning", LogLevel::Warn),
+        ("error", LogLevel::Error),
+    ];
+    let formats = [("logfmt", LogFormat::Logfmt), ("json", LogFormat::Json)];
+    all!(Log {
+        level: log.take("level").word("debug, info, warn or error", &levels),
+        format: log.take("format").word("logfmt or json", &formats),
+    })
 }
 
 /// Reads a key from its file: a regular file (links are followed) of at most 4 KiB. The second value is a warning.
@@ -547,21 +395,37 @@ fn read_key_file(path: &Path, sources: &mut Sources) -> Result<(ApiKey, Option<S
         Some(text) if text.contains('/') => text.to_owned(),
         _ => "the file".to_owned(),
     };
-    let unreadable = |error: std::io::Error| format!("{shown} cannot be read: {error}");
+    let unreadable = |error: std::io::Error| {
+        // systemd provides a service's credentials there, while the service runs.
+        let hint = if path.starts_with("/run/credentials") && error.kind() == std::io::ErrorKind::NotFound {
+            "; systemd did not provide the file: the service is not running, its LoadCredential= does not name the file, or \
+             LoadCredential= was switched off, as in LXC (docs/systemd.md, \"In an LXC container\")"
+        } else {
+            ""
+        };
+        format!("{shown} cannot be read: {error}{hint}")
+    };
     let metadata = std::fs::metadata(path).map_err(unreadable)?;
     if !metadata.is_file() {
         return Err(format!("{shown} is not a regular file"));
     }
     let limit = ApiKey::MAX_BYTES as u64;
-    let mut text = Vec::new();
     let file = std::fs::File::open(path).map_err(unreadable)?;
-    file.take(limit + 1).read_to_end(&mut text).map_err(unreadable)?;
-    if text.len() as u64 > limit {
+    // With its full capacity from the start, so that it never grows and leaves a copy behind; it is wiped when dropped.
+    let mut content = SecretBox::new(Box::new(Vec::with_capacity(2 * ApiKey::MAX_BYTES)));
+    file.take(limit + 1).read_to_end(content.expose_secret_mut()).map_err(unreadable)?;
+    let content = content.expose_secret().as_slice();
+    if content.len() as u64 > limit {
         return Err(format!("{shown} has more than 4 KiB, which no key has"));
     }
-    sources.add(path, &text);
-    let text = String::from_utf8(text).map_err(|_| format!("{shown} is not text"))?;
-    let key = ApiKey::parse(&text).map_err(|error| format!("{shown}: {error}"))?;
+    sources.add(path, content);
+    if content.starts_with(b"\xFF\xFE") || content.starts_with(b"\xFE\xFF") {
+        return Err(format!("{shown} is UTF-16 text; save it as UTF-8 (in PowerShell: -Encoding ascii)"));
+    }
+    let text = std::str::from_utf8(content).map_err(|_| format!("{shown} is not text"))?;
+    // Editors on Windows begin a file with a byte-order mark.
+    let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
+    let key = ApiKey::parse(text).map_err(|error| format!("{shown}: {error}"))?;
     let mode = metadata.permissions().mode() & 0o777;
     let warning = is_exposed(mode, metadata.uid(), rustix::process::geteuid().as_raw())
         .then(|| format!("{shown} can be read by group or others (mode {mode:o}); chmod 600 it"));
@@ -605,25 +469,6 @@ fn is_label_name(text: &str) -> bool {
     !text.starts_with("__")
         && text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-}
-
-/// serde's words for what was wanted, in ours.
-fn expectation(expected: &str) -> &str {
-    match expected {
-        "a string" | "string" => "a single value",
-        "a map" | "map" => "keys with values",
-        other if other.starts_with("struct ") => "keys with values",
-        other => other,
-    }
-}
-
-/// What kind of value was found; never the value.
-const fn kind_of(found: &Actual) -> &'static str {
-    match found {
-        Actual::Seq => "a list",
-        Actual::Map => "keys with values",
-        _ => "a single value",
-    }
 }
 
 #[cfg(test)]

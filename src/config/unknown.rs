@@ -24,7 +24,7 @@ pub fn unknown_key(key: &str, known: &[&str]) -> String {
 
 /// The known key that was meant, perhaps: one but for a slip of the finger or of the shift key; or the shortest that is
 /// the key with something more or less; or the nearest by spelling.
-fn meant<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
+pub fn meant<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
     let key = key.to_ascii_lowercase();
     let key = key.as_str();
     let distances = known.iter().map(|&candidate| (strsim::damerau_levenshtein(key, candidate), candidate));

@@ -97,7 +97,7 @@ impl Terms {
     fn read(file: &Path) -> Result<Self, ConfigError> {
         let mut sources = Sources::default();
         let config = WebConfig::read(file, &mut sources)?;
-        let error = |error: String| ConfigError::new(&file.display().to_string(), error);
+        let error = |error: String| ConfigError::new(file.display().to_string().as_str(), error);
         let mut certificate_not_after = None;
         let tls = match &config.tls {
             None => None,

@@ -115,11 +115,12 @@ impl WebConfig {
     ///
     /// # Errors
     ///
-    /// When it cannot be read, and the first thing that is wrong with it.
+    /// When it cannot be read, or everything that is wrong with it.
     pub fn read(file: &Path, sources: &mut Sources) -> Result<Self, ConfigError> {
         let name = file.display().to_string();
-        let text = std::fs::read_to_string(file)
-            .map_err(|error| ConfigError::new(&name, format!("the web configuration file cannot be read: {error}")))?;
+        let text = std::fs::read_to_string(file).map_err(|error| {
+            ConfigError::new(name.as_str(), format!("the web configuration file cannot be read: {error}"))
+        })?;
         sources.add(file, text.as_bytes());
         Self::from_yaml(&name, &text, file.parent().unwrap_or(Path::new("")))
     }
@@ -128,7 +129,7 @@ impl WebConfig {
     ///
     /// # Errors
     ///
-    /// The first thing that is wrong.
+    /// Everything that is wrong.
     pub fn from_yaml(name: &str, text: &str, directory: &Path) -> Result<Self, ConfigError> {
         reading::web_config(name, text, directory)
     }
@@ -147,13 +148,21 @@ impl Tls {
     ///
     /// When a file cannot be read, holds something else, or the key is another certificate's.
     pub fn load(&self, sources: &mut Sources) -> Result<Credentials, ConfigError> {
-        let chain = self.certificate.certificates(sources)?;
-        let key = self.key.private_key(sources)?;
-        let private = ring::default_provider().key_provider.load_private_key(key).map_err(|_| {
-            let message = "the private key is none that is supported: RSA from 2048 to 4096 bits, ECDSA over P-256 or P-384, \
-                           Ed25519";
-            self.key.error(message)
-        })?;
+        let chain = self.certificate.certificates(sources);
+        let private = self.key.private_key(sources).and_then(|key| {
+            let private = ring::default_provider().key_provider.load_private_key(key);
+            private.map_err(|_| {
+                let message = "the private key is none that is supported: RSA from 2048 to 4096 bits, ECDSA over P-256 or \
+                               P-384, Ed25519";
+                self.key.error(message)
+            })
+        });
+        let authorities = self.authorities(sources);
+        let faults = [chain.as_ref().err(), private.as_ref().err(), authorities.as_ref().err()];
+        if let Some(error) = ConfigError::all(faults.into_iter().flatten().cloned()) {
+            return Err(error);
+        }
+        let (chain, private, authorities) = (chain?, private?, authorities?);
         let certified_key = CertifiedKey::new(chain, private);
         match certified_key.keys_match() {
             Ok(()) => {}
@@ -163,17 +172,21 @@ impl Tls {
             }
             Err(_) => return Err(self.certificate.error("the first certificate is none that can be understood")),
         }
-        let authorities = match &self.client_auth {
-            ClientAuth::None | ClientAuth::Unverified { authorities: None, .. } => None,
+        Ok(Credentials { certified_key: Arc::new(certified_key), authorities })
+    }
+
+    /// The authorities whose signature on a client's certificate counts, if some were named.
+    fn authorities(&self, sources: &mut Sources) -> Result<Option<Arc<RootCertStore>>, ConfigError> {
+        let pem = match &self.client_auth {
+            ClientAuth::None | ClientAuth::Unverified { authorities: None, .. } => return Ok(None),
             ClientAuth::Unverified { authorities: Some(pem), .. } | ClientAuth::Verified { authorities: pem, .. } => {
-                let mut store = RootCertStore::empty();
-                for certificate in pem.certificates(sources)? {
-                    let error = |_| pem.error("holds a certificate that cannot be understood");
-                    store.add(certificate).map_err(error)?;
-                }
-                Some(Arc::new(store))
+                pem
             }
         };
-        Ok(Credentials { certified_key: Arc::new(certified_key), authorities })
+        let mut store = RootCertStore::empty();
+        for certificate in pem.certificates(sources)? {
+            store.add(certificate).map_err(|_| pem.error("holds a certificate that cannot be understood"))?;
+        }
+        Ok(Some(Arc::new(store)))
     }
 }

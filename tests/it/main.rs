@@ -9,7 +9,10 @@
 //! | `kept` | the fast way to the exposition: the same as the plain one, whatever a store holds |
 //! | `properties` | any answer, any name: never a panic, always a text that parses |
 //! | `config` | configuration files, the environment, and every broken rule |
+//! | `config_faults` | several faults of a configuration at once |
+//! | `keys` | keys with something around them, and key files that cannot be read |
 //! | `commands` | the program itself: commands, flags, exit codes, signals |
+//! | `textfile` | `once --output`: the file is replaced when the new one is complete |
 //! | `notify` | what a service manager is told: start, reloads, end, signs of life |
 //! | `polling` | cadences, honesty under failure, accounts that do not touch each other |
 //! | `demand` | the requests that polling needs, and what is said when the budget is too small |
@@ -35,6 +38,7 @@ mod backfill;
 mod client;
 mod commands;
 mod config;
+mod config_faults;
 mod connections;
 mod demand;
 mod demo;
@@ -43,6 +47,7 @@ mod exposition;
 mod harness;
 mod income;
 mod kept;
+mod keys;
 mod manual;
 mod notify;
 mod page;
@@ -56,6 +61,7 @@ mod serving;
 #[allow(dead_code, reason = "each target uses a part of it")]
 #[path = "../support/mod.rs"]
 mod support;
+mod textfile;
 mod transport;
 mod web_config;
 

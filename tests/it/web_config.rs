@@ -9,7 +9,10 @@ use btcpool_exporter::{
     server::web_config::{ClientAuth, Pem, Tls, WebConfig},
 };
 
-use crate::support::{golden, web_files};
+use crate::{
+    config::told_errors,
+    support::{golden, web_files},
+};
 
 /// Every value of a configuration, a line for each, and what its files held.
 fn values(config: &WebConfig, directory: &Path) -> String {
@@ -83,12 +86,14 @@ fn broken_files_are_refused_with_the_reason() {
     let directory = directory.path().join("broken");
     for name in web_files::names("broken") {
         let text = fs::read_to_string(web_files::fixtures("broken").join(&name)).unwrap();
-        let expected = text.lines().next().and_then(|line| line.strip_prefix("# error: ")).unwrap();
+        let expected = told_errors(&text);
         let found = error(&directory.join(&name)).unwrap_or_else(|| panic!("{name} is accepted"));
         let found = found.replace(&format!("{}/", directory.display()), "");
         if golden::updating() {
-            let rest = text.split_once('\n').unwrap().1;
-            fs::write(web_files::fixtures("broken").join(&name), format!("# error: {found}\n{rest}")).unwrap();
+            let errors: String = found.lines().map(|line| format!("# error: {line}\n")).collect();
+            let rest = text.lines().skip_while(|line| line.starts_with("# error: "));
+            let rest: String = rest.map(|line| format!("{line}\n")).collect();
+            fs::write(web_files::fixtures("broken").join(&name), errors + &rest).unwrap();
             continue;
         }
         assert_eq!(found, expected, "{name}");

@@ -6,7 +6,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject as _}
 use secrecy::{ExposeSecret as _, SecretBox, SecretString};
 
 use super::TLS;
-use crate::config::{ConfigError, sources::Sources};
+use crate::config::{ConfigError, layer::Place, sources::Sources};
 
 /// PEM text: certificates or a key, in a file of their own or in the configuration itself.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub struct Pem {
     /// The key of the configuration that names or holds it.
     pub key: &'static str,
     /// Where that key stands.
-    pub(super) place: String,
+    pub(super) place: Place,
     pub(super) source: PemSource,
 }
 
@@ -35,7 +35,7 @@ impl Pem {
             PemSource::Inline(_) => None,
         };
         let shown = shown.map(|path| format!("{path}: ")).unwrap_or_default();
-        ConfigError::new(&self.place, format!("{TLS}.{}: {shown}{message}", self.key))
+        ConfigError::new(self.place.clone(), format!("{TLS}.{}: {shown}{message}", self.key))
     }
 
     fn text(&self, sources: &mut Sources) -> Result<SecretBox<Vec<u8>>, ConfigError> {

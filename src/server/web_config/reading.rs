@@ -7,6 +7,13 @@ use std::{
     time::Duration,
 };
 
+use super::{BcryptHash, ClientAuth, Pem, RateLimit, TLS, Tls, WebConfig, pem::PemSource};
+use crate::config::{
+    ConfigError,
+    layer::{Layer, shown_key},
+    section::{Entry, Reader, Section, all},
+    unknown::unknown_key,
+};
 use axum::http::{HeaderName, HeaderValue, header};
 use rustls::{
     SupportedCipherSuite, SupportedProtocolVersion,
@@ -16,159 +23,28 @@ use rustls::{
     },
     version::{TLS12, TLS13},
 };
-use serde::{
-    Deserialize, Deserializer,
-    de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
-};
-
-use super::{BcryptHash, ClientAuth, Pem, RateLimit, TLS, Tls, WebConfig, pem::PemSource};
-use crate::config::{
-    ConfigError,
-    layer::{Layer, shown_key},
-    reading::Reader,
-    unknown::unknown_key,
-};
 
 /// Reads YAML text. `name` stands for it in errors; files that it names are looked for from `directory`.
 pub fn web_config(name: &str, text: &str, directory: &Path) -> Result<WebConfig, ConfigError> {
     let layers = [Layer::yaml(name, text)?];
     let [layer] = &layers;
-    let reader = Reader::new(&layers);
-    reader.sections_are_mappings()?;
-    let raw: RawWebConfig = reader.extract()?;
-    let mut border = Border { reader, layer, directory, warnings: Vec::new() };
-    let tls = border.tls(&raw.tls_server_config)?;
-    let http2 = border.truth(&["http_server_config", "http2"], &raw.http_server_config.http2)?;
-    let headers = border.headers(&raw.http_server_config.headers)?;
-    let users = border.users(&raw.basic_auth_users)?;
-    let rate_limit = border.rate_limit(&raw.rate_limit)?;
-    Ok(WebConfig { tls, http2, headers, users, rate_limit, warnings: border.warnings })
-}
-
-/// The file as it is written. Nothing of it is shown.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawWebConfig {
-    #[serde(default)]
-    tls_server_config: RawTls,
-    #[serde(default)]
-    http_server_config: RawHttp,
-    #[serde(default)]
-    basic_auth_users: BTreeMap<String, Text>,
-    #[serde(default)]
-    rate_limit: RawRateLimit,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-struct RawTls {
-    cert_file: Text,
-    key_file: Text,
-    cert: Text,
-    key: Text,
-    client_auth_type: Text,
-    client_ca_file: Text,
-    client_ca: Text,
-    client_allowed_sans: List,
-    min_version: Text,
-    max_version: Text,
-    cipher_suites: List,
-    prefer_server_cipher_suites: Text,
-    curve_preferences: List,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-struct RawHttp {
-    http2: Text,
-    headers: BTreeMap<String, Text>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-struct RawRateLimit {
-    interval: Text,
-    burst: Text,
-}
-
-/// A scalar; `None` when its key is not there, or has no value, which is the same to exporter-toolkit.
-#[derive(Default)]
-struct Text(Option<String>);
-
-impl Text {
-    /// What is written, if anything is; exporter-toolkit takes "" for nothing in most places.
-    fn filled(&self) -> Option<&str> {
-        self.0.as_deref().filter(|text| !text.is_empty())
-    }
-}
-
-impl<'de> Deserialize<'de> for Text {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextVisitor;
-
-        impl<'de> Visitor<'de> for TextVisitor {
-            type Value = Text;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a single value")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Text, E> {
-                Ok(Text(Some(text.to_owned())))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Text, A::Error> {
-                no_value(map, &self).map(|()| Text(None))
-            }
-        }
-
-        deserializer.deserialize_any(TextVisitor)
-    }
-}
-
-/// A list; `None` when its key is not there, or has no value.
-#[derive(Default)]
-struct List(Option<Vec<String>>);
-
-impl<'de> Deserialize<'de> for List {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ListVisitor;
-
-        impl<'de> Visitor<'de> for ListVisitor {
-            type Value = List;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<List, A::Error> {
-                let mut list = Vec::new();
-                while let Some(item) = items.next_element()? {
-                    list.push(item);
-                }
-                Ok(List(Some(list)))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<List, A::Error> {
-                no_value(map, &self).map(|()| List(None))
-            }
-        }
-
-        deserializer.deserialize_any(ListVisitor)
-    }
-}
-
-/// A key without a value comes as an empty mapping.
-fn no_value<'de, A: MapAccess<'de>>(mut map: A, expected: &dyn serde::de::Expected) -> Result<(), A::Error> {
-    match map.next_entry::<IgnoredAny, IgnoredAny>()? {
-        None => Ok(()),
-        Some(_) => Err(A::Error::invalid_type(serde::de::Unexpected::Map, expected)),
-    }
+    let reader = Reader::new(&layers, Vec::new());
+    let mut border = Border { reader: &reader, layer, directory, warnings: Vec::new() };
+    let mut root = reader.root();
+    let tls = root.take(TLS).or_empty().section(|tls| border.tls(tls));
+    let http = root.take("http_server_config").or_empty().section(|http| border.http(http));
+    let users = border.users(root.take("basic_auth_users").or_empty());
+    let rate_limit = root.take("rate_limit").or_empty().section(|limit| border.rate_limit(limit));
+    root.refuse_unknown();
+    let warnings = Some(border.warnings);
+    let (http2, headers) = http.unzip();
+    let config = all!(WebConfig { tls, http2, headers, users, rate_limit, warnings });
+    reader.finish(config)
 }
 
 /// Where raw text becomes valid.
 struct Border<'a> {
-    reader: Reader<'a>,
+    reader: &'a Reader<'a>,
     layer: &'a Layer,
     directory: &'a Path,
     warnings: Vec<String>,
@@ -214,16 +90,24 @@ const HEADERS: [(&str, HeaderName, &[&str]); 5] = [
     ("X-XSS-Protection", header::X_XSS_PROTECTION, &[]),
 ];
 
+/// A text of the file; `None` when its key is not there, or has no value, which is the same to exporter-toolkit.
+type Text = Option<String>;
+
+/// What is written, if anything is; exporter-toolkit takes "" for nothing in most places.
+fn filled(text: &Text) -> Option<&str> {
+    text.as_deref().filter(|text| !text.is_empty())
+}
+
 impl Border<'_> {
     fn warn(&mut self, path: &[&str], message: impl fmt::Display) {
         self.warnings.push(self.reader.error(path, message).to_string());
     }
 
     /// A truth as YAML 1.1 has them, which is what exporter-toolkit reads. All of them default to true.
-    fn truth(&self, path: &[&str], text: &Text) -> Result<bool, ConfigError> {
-        let Some(text) = &text.0 else { return Ok(true) };
+    fn truth(&self, path: &[&str], entry: Entry<'_>) -> Option<bool> {
+        let Some(text) = text(entry)? else { return Some(true) };
         let quoted = self.layer.is_quoted(path);
-        self.reader.read(path, text, "true or false (without quotes)", |text| match text {
+        self.reader.parse(path, &text, "true or false (without quotes)", |text| match text {
             _ if quoted => None,
             "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "y" | "Y" => Some(true),
             "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" | "n" | "N" => Some(false),
@@ -231,61 +115,63 @@ impl Border<'_> {
         })
     }
 
-    fn tls(&mut self, raw: &RawTls) -> Result<Option<Tls>, ConfigError> {
-        let versions = self.versions(raw)?;
-        let cipher_suites = self.cipher_suites(&raw.cipher_suites, &versions)?;
-        let path = [TLS, "curve_preferences"];
-        let kx_groups = match self.known(&path, &raw.curve_preferences, &CURVES)? {
+    /// The outer `None` is a fault, the inner one is plain HTTP.
+    fn tls(&mut self, section: &mut Section<'_>) -> Option<Option<Tls>> {
+        let keys = ["cert_file", "key_file", "cert", "key", "client_auth_type", "client_ca_file", "client_ca"];
+        let [cert_file, key_file, cert, key, auth_type, ca_file, ca] = keys.map(|key| text(section.take(key)));
+        let sans = list(section.take("client_allowed_sans"));
+        let (min_version, max_version) = (text(section.take("min_version")), text(section.take("max_version")));
+        let suites = list(section.take("cipher_suites"));
+        let prefers = section.take("prefer_server_cipher_suites");
+        let curves = list(section.take("curve_preferences"));
+        // Whether anything is set at all, beside what is asked of clients.
+        let says_something = prefers.has_value()
+            || [&cert_file, &key_file, &cert, &key, &min_version, &max_version].iter().any(|it| **it != Some(None))
+            || [&sans, &suites, &curves].iter().any(|list| **list != Some(None));
+
+        let versions = min_version.zip(max_version).and_then(|(min, max)| self.versions(&min, &max));
+        let cipher_suites = suites.and_then(|names| self.cipher_suites(names.as_deref(), versions.as_deref()));
+        let kx_groups = curves.and_then(|names| self.known(&[TLS, "curve_preferences"], names.as_deref(), &CURVES));
+        let kx_groups = kx_groups.map(|groups| match groups {
             Some(groups) => groups.into_iter().copied().collect(),
             None => ring::default_provider().kx_groups,
-        };
-        let prefer_server_cipher_suites =
-            self.truth(&[TLS, "prefer_server_cipher_suites"], &raw.prefer_server_cipher_suites)?;
-        let client_auth_type = self.client_auth_type(raw)?;
-        let certificate = self.pem(("cert_file", &raw.cert_file), ("cert", &raw.cert));
-        let key = self.pem(("key_file", &raw.key_file), ("key", &raw.key));
-        let authorities = self.pem(("client_ca_file", &raw.client_ca_file), ("client_ca", &raw.client_ca));
-        let client_allowed_sans = raw.client_allowed_sans.0.as_ref().map(|names| names.iter().cloned().collect());
-        let (certificate, key) = match (certificate, key) {
-            (Some(certificate), Some(key)) => (certificate, key),
-            (None, None) if authorities.is_none() && client_auth_type.is_none() => {
-                if raw.says_something() {
-                    self.warn(&[TLS], "there is neither cert_file nor key_file, so nothing is encrypted");
-                }
-                return Ok(None);
+        });
+        let prefer_server_cipher_suites = self.truth(&[TLS, "prefer_server_cipher_suites"], prefers);
+        let client_auth_type = auth_type.and_then(|text| self.client_auth_type(filled(&text)));
+        let certificate = cert_file.zip(cert).map(|(file, text)| self.pem(("cert_file", &file), ("cert", &text)));
+        let key = key_file.zip(key).map(|(file, text)| self.pem(("key_file", &file), ("key", &text)));
+        let authorities = ca_file.zip(ca).map(|(file, text)| self.pem(("client_ca_file", &file), ("client_ca", &text)));
+
+        // What is missing is said of what could be read only.
+        let nothing_encrypted = matches!(
+            (&certificate, &key, &authorities, &client_auth_type),
+            (Some(None), Some(None), Some(None), Some(None))
+        );
+        if nothing_encrypted {
+            if says_something {
+                self.warn(&[TLS], "there is neither cert_file nor key_file, so nothing is encrypted");
             }
-            (None, _) => return Err(self.reader.error(&[TLS], "has no certificate; set cert_file (or cert)")),
-            (Some(_), None) => return Err(self.reader.error(&[TLS], "has no key; set key_file (or key)")),
-        };
-        let client_auth = match (client_auth_type.unwrap_or(ClientAuthType::NoCertificate), authorities) {
-            (ClientAuthType::NoCertificate, None) => ClientAuth::None,
-            (ClientAuthType::NoCertificate, Some(authorities)) => {
-                let message = "nobody is asked for a certificate; set client_auth_type: RequireAndVerifyClientCert";
-                return Err(self.reader.error(&[TLS, authorities.key], message));
-            }
-            (ClientAuthType::Unverified { required }, authorities) => ClientAuth::Unverified { required, authorities },
-            (ClientAuthType::Verified { required }, Some(authorities)) => {
-                ClientAuth::Verified { required, authorities }
-            }
-            (ClientAuthType::Verified { .. }, None) => {
-                let message = "whose signature counts is not said; set client_ca_file (or client_ca)";
-                return Err(self.reader.error(&[TLS, "client_auth_type"], message));
-            }
-        };
-        let path = [TLS, "client_allowed_sans"];
-        match (&client_allowed_sans, &client_auth) {
-            (None, _) | (Some(_), ClientAuth::Verified { required: true, .. }) => {}
-            (Some(_), ClientAuth::None) => {
-                self.warn(&path, "keeps nobody out: client_auth_type asks for no certificate");
-            }
-            (Some(_), ClientAuth::Unverified { .. }) => {
-                self.warn(&path, "keeps nobody out: client_auth_type lets clients sign their certificates themselves");
-            }
-            (Some(_), ClientAuth::Verified { required: false, .. }) => {
-                self.warn(&path, "requires a certificate of every client, although client_auth_type does not");
-            }
+            // The rest was read for its faults.
+            let rest = (versions, cipher_suites, kx_groups, prefer_server_cipher_suites, sans);
+            return matches!(rest, (Some(_), Some(_), Some(_), Some(_), Some(_))).then_some(None);
         }
-        Ok(Some(Tls {
+        let certificate = certificate.and_then(|certificate| {
+            certificate.or_else(|| self.reader.fault(&[TLS], "has no certificate; set cert_file (or cert)"))
+        });
+        let key = match key {
+            Some(None) if certificate.is_some() => self.reader.fault(&[TLS], "has no key; set key_file (or key)"),
+            key => key.flatten(),
+        };
+        // Without a certificate nobody can be asked for one.
+        let client_auth = client_auth_type.zip(authorities).filter(|_| certificate.is_some() && key.is_some());
+        let client_auth = client_auth.and_then(|(kind, authorities)| {
+            self.client_auth(kind.unwrap_or(ClientAuthType::NoCertificate), authorities)
+        });
+        let client_allowed_sans = sans.map(|names| names.map(BTreeSet::from_iter));
+        if let (Some(Some(_)), Some(client_auth)) = (&client_allowed_sans, &client_auth) {
+            self.warn_about_sans(client_auth);
+        }
+        let tls = all!(Tls {
             certificate,
             key,
             client_auth,
@@ -294,12 +180,47 @@ impl Border<'_> {
             cipher_suites,
             kx_groups,
             prefer_server_cipher_suites,
-        }))
+        });
+        tls.map(Some)
+    }
+
+    fn client_auth(&self, kind: ClientAuthType, authorities: Option<Pem>) -> Option<ClientAuth> {
+        match (kind, authorities) {
+            (ClientAuthType::NoCertificate, None) => Some(ClientAuth::None),
+            (ClientAuthType::NoCertificate, Some(authorities)) => {
+                let message = "nobody is asked for a certificate; set client_auth_type: RequireAndVerifyClientCert";
+                self.reader.fault(&[TLS, authorities.key], message)
+            }
+            (ClientAuthType::Unverified { required }, authorities) => {
+                Some(ClientAuth::Unverified { required, authorities })
+            }
+            (ClientAuthType::Verified { required }, Some(authorities)) => {
+                Some(ClientAuth::Verified { required, authorities })
+            }
+            (ClientAuthType::Verified { .. }, None) => {
+                let message = "whose signature counts is not said; set client_ca_file (or client_ca)";
+                self.reader.fault(&[TLS, "client_auth_type"], message)
+            }
+        }
+    }
+
+    fn warn_about_sans(&mut self, client_auth: &ClientAuth) {
+        let message = match client_auth {
+            ClientAuth::Verified { required: true, .. } => return,
+            ClientAuth::None => "keeps nobody out: client_auth_type asks for no certificate",
+            ClientAuth::Unverified { .. } => {
+                "keeps nobody out: client_auth_type lets clients sign their certificates themselves"
+            }
+            ClientAuth::Verified { required: false, .. } => {
+                "requires a certificate of every client, although client_auth_type does not"
+            }
+        };
+        self.warn(&[TLS, "client_allowed_sans"], message);
     }
 
     /// PEM text that stands in a file or here; the file goes first.
     fn pem(&mut self, file: (&'static str, &Text), inline: (&'static str, &Text)) -> Option<Pem> {
-        let (key, source) = match (file.1.filled(), inline.1.filled()) {
+        let (key, source) = match (filled(file.1), filled(inline.1)) {
             (Some(path), other) => {
                 if other.is_some() {
                     self.warn(&[TLS, inline.0], format!("is not looked at: {} is set, too", file.0));
@@ -309,12 +230,13 @@ impl Border<'_> {
             (None, Some(text)) => (inline.0, PemSource::Inline(text.into())),
             (None, None) => return None,
         };
-        let place = self.reader.place(&[TLS.to_owned(), key.to_owned()]);
+        let place = self.reader.place(&[TLS, key]);
         Some(Pem { key, place, source })
     }
 
-    fn client_auth_type(&self, raw: &RawTls) -> Result<Option<ClientAuthType>, ConfigError> {
-        let Some(text) = raw.client_auth_type.filled() else { return Ok(None) };
+    /// The outer `None` is a fault, the inner one is no value.
+    fn client_auth_type(&self, text: Option<&str>) -> Option<Option<ClientAuthType>> {
+        let Some(text) = text else { return Some(None) };
         let expected = "NoClientCert, RequestClientCert, RequireAnyClientCert, VerifyClientCertIfGiven or \
                         RequireAndVerifyClientCert";
         let parse = |text: &str| match text {
@@ -326,13 +248,13 @@ impl Border<'_> {
             "RequireAndVerifyClientCert" => Some(ClientAuthType::Verified { required: true }),
             _ => None,
         };
-        self.reader.read(&[TLS, "client_auth_type"], text, expected, parse).map(Some)
+        self.reader.parse(&[TLS, "client_auth_type"], text, expected, parse).map(Some)
     }
 
-    fn versions(&mut self, raw: &RawTls) -> Result<Vec<&'static SupportedProtocolVersion>, ConfigError> {
-        let version = |path: [&str; 2], text: &Text, default| match &text.0 {
-            None => Ok(default),
-            Some(text) => self.reader.read(&path, text, "TLS10, TLS11, TLS12 or TLS13", |text| match text {
+    fn versions(&mut self, min: &Text, max: &Text) -> Option<Vec<&'static SupportedProtocolVersion>> {
+        let version = |path: [&str; 2], text: &Text, default| match text {
+            None => Some(default),
+            Some(text) => self.reader.parse(&path, text, "TLS10, TLS11, TLS12 or TLS13", |text| match text {
                 "TLS10" => Some(10),
                 "TLS11" => Some(11),
                 "TLS12" => Some(12),
@@ -341,58 +263,62 @@ impl Border<'_> {
             }),
         };
         let (min_path, max_path) = ([TLS, "min_version"], [TLS, "max_version"]);
-        let least = version(min_path, &raw.min_version, 12)?;
-        let most = version(max_path, &raw.max_version, 13)?;
+        let (least, most) = (version(min_path, min, 12), version(max_path, max, 13));
+        let (least, most) = (least?, most?);
         if most < 12 {
-            return Err(self
-                .reader
-                .error(&max_path, "TLS 1.0 and 1.1 are broken and not supported; use TLS12 or TLS13"));
+            return self.reader.fault(&max_path, "TLS 1.0 and 1.1 are broken and not supported; use TLS12 or TLS13");
         }
         if least > most {
-            return Err(self.reader.error(&min_path, "is above max_version, so no version is left"));
+            return self.reader.fault(&min_path, "is above max_version, so no version is left");
         }
         if least < 12 {
             self.warn(&min_path, "TLS 1.0 and 1.1 are broken and not supported; the least version is TLS12");
         }
         let known = [(12, &TLS12), (13, &TLS13)];
-        Ok(known.into_iter().filter(|(version, _)| (least..=most).contains(version)).map(|(_, tls)| tls).collect())
+        Some(known.into_iter().filter(|(version, _)| (least..=most).contains(version)).map(|(_, tls)| tls).collect())
     }
 
-    /// Every suite of TLS 1.3, and those of TLS 1.2 that were chosen.
+    /// Every suite of TLS 1.3, and those of TLS 1.2 that were chosen. `versions` is `None` if they could not be read.
     fn cipher_suites(
         &mut self,
-        list: &List,
-        versions: &[&'static SupportedProtocolVersion],
-    ) -> Result<Vec<SupportedCipherSuite>, ConfigError> {
+        names: Option<&[String]>,
+        versions: Option<&[&'static SupportedProtocolVersion]>,
+    ) -> Option<Vec<SupportedCipherSuite>> {
         let path = [TLS, "cipher_suites"];
         let mut suites = ring::default_provider().cipher_suites;
-        if let Some(chosen) = self.known(&path, list, &CIPHER_SUITES)? {
+        if let Some(chosen) = self.known(&path, names, &CIPHER_SUITES)? {
             suites.retain(|suite| suite.version() == &TLS13);
             suites.extend(chosen.into_iter().filter(|suite| suite.version() == &TLS12).copied());
         }
+        let versions = versions?;
         if suites.iter().any(|suite| versions.contains(&suite.version())) {
-            return Ok(suites);
+            return Some(suites);
         }
-        Err(self.reader.error(&path, "names no suite of TLS 1.2, and max_version allows no other version"))
+        self.reader.fault(&path, "names no suite of TLS 1.2, and max_version allows no other version")
     }
 
-    /// What the names of a list stand for, each once; `None` when the list is empty or not there. Names that stand for
-    /// nothing here are left out with a warning, as long as others remain.
+    /// What the names of a list stand for, each once; the inner `None` when the list is empty or not there. Names that
+    /// stand for nothing here are left out with a warning, as long as others remain.
     fn known<T: Copy>(
         &mut self,
         path: &[&str; 2],
-        list: &List,
+        names: Option<&[String]>,
         known: &'static [Known<T>],
-    ) -> Result<Option<Vec<T>>, ConfigError> {
-        let Some(names) = list.0.as_ref().filter(|names| !names.is_empty()) else { return Ok(None) };
+    ) -> Option<Option<Vec<T>>> {
+        let Some(names) = names.filter(|names| !names.is_empty()) else { return Some(None) };
+        let all: Vec<_> = known.iter().map(|(name, _)| *name).collect();
+        let expected = format!("one of {}", all.join(", "));
+        let read = names.iter().enumerate().map(|(index, name)| {
+            let index = index.to_string();
+            let of_name = |text: &str| known.iter().find(|(name, _)| *name == text);
+            self.reader.parse(&[path[0], path[1], &index], name, &expected, of_name)
+        });
+        // All of them, for each has its fault.
+        let read: Vec<_> = read.collect();
         let (mut found, mut unsupported) = (Vec::new(), Vec::new());
         let mut seen = BTreeSet::new();
-        for (index, name) in names.iter().enumerate() {
-            let index = index.to_string();
-            let all: Vec<_> = known.iter().map(|(name, _)| *name).collect();
-            let expected = format!("one of {}", all.join(", "));
-            let of_name = |text: &str| known.iter().find(|(name, _)| *name == text);
-            let (name, value) = self.reader.read(&[path[0], path[1], &index], name, &expected, of_name)?;
+        for named in read {
+            let (name, value) = named?;
             match value {
                 _ if !seen.insert(name) => {}
                 Some(value) => found.push(*value),
@@ -401,89 +327,114 @@ impl Border<'_> {
         }
         let unsupported = unsupported.join(", ");
         if found.is_empty() {
-            return Err(self.reader.error(path, format!("nothing of this is supported here: {unsupported}")));
+            return self.reader.fault(path, format!("nothing of this is supported here: {unsupported}"));
         }
         if !unsupported.is_empty() {
             self.warn(path, format!("not supported here, and left out: {unsupported}"));
         }
-        Ok(Some(found))
+        Some(Some(found))
     }
 
-    fn headers(&self, raw: &BTreeMap<String, Text>) -> Result<Vec<(HeaderName, HeaderValue)>, ConfigError> {
-        let mut headers = Vec::new();
-        for (name, text) in raw {
-            let path = ["http_server_config", "headers", name];
-            let Some((_, header, values)) = HEADERS.iter().find(|(known, ..)| known == name) else {
-                let message = unknown_key(name, &HEADERS.map(|(known, ..)| known));
-                return Err(self.reader.error_as(&path, shown_key(name), message));
-            };
-            let text = text.0.as_deref().unwrap_or_default();
-            if !values.is_empty() && !values.contains(&text) {
-                let expected = values.join(" or ");
-                return Err(self.reader.error(&path, format!("{text:?} is not {expected}")));
-            }
-            // A policy may be written over several lines.
-            let line = text.replace(['\r', '\n'], " ");
-            let line = line.trim();
-            if !line.is_empty() {
-                let value = HeaderValue::from_bytes(line.as_bytes());
-                let message = "has a character that no header may hold";
-                headers.push((header.clone(), value.map_err(|_| self.reader.error(&path, message))?));
-            }
+    /// Whether HTTP/2 may be spoken, and the headers.
+    fn http(&self, http: &mut Section<'_>) -> Option<(bool, Vec<(HeaderName, HeaderValue)>)> {
+        let http2 = self.truth(&["http_server_config", "http2"], http.take("http2"));
+        let headers = http.take("headers").or_empty().map(|name, entry| self.header(name, entry));
+        // In the order of their names.
+        http2.zip(headers.map(|headers| headers.into_values().flatten().collect()))
+    }
+
+    /// A header; the inner `None` when it is written without a value.
+    fn header(&self, name: &str, entry: Entry<'_>) -> Option<(String, Option<(HeaderName, HeaderValue)>)> {
+        let path = ["http_server_config", "headers", name];
+        let Some((_, header, values)) = HEADERS.iter().find(|(known, ..)| *known == name) else {
+            let message = unknown_key(name, &HEADERS.map(|(known, ..)| known));
+            self.reader.record(self.reader.error_as(&path, shown_key(name), message));
+            return None;
+        };
+        let text = text(entry)?.unwrap_or_default();
+        if !values.is_empty() && !values.contains(&text.as_str()) {
+            let expected = values.join(" or ");
+            return self.reader.fault(&path, format!("{text:?} is not {expected}"));
         }
-        Ok(headers)
+        // A policy may be written over several lines.
+        let line = text.replace(['\r', '\n'], " ");
+        let line = line.trim();
+        if line.is_empty() {
+            return Some((name.to_owned(), None));
+        }
+        match HeaderValue::from_bytes(line.as_bytes()) {
+            Ok(value) => Some((name.to_owned(), Some((header.clone(), value)))),
+            Err(_) => self.reader.fault(&path, "has a character that no header may hold"),
+        }
     }
 
-    fn users(&mut self, raw: &BTreeMap<String, Text>) -> Result<BTreeMap<String, BcryptHash>, ConfigError> {
-        let mut users = BTreeMap::new();
-        for (name, hash) in raw {
+    fn users(&mut self, users: Entry<'_>) -> Option<BTreeMap<String, BcryptHash>> {
+        users.map(|name, entry| {
             let path = ["basic_auth_users", name];
             // Name and hash may have changed places.
             let shown = if name.contains('$') { "(not shown)" } else { name };
-            let hash = BcryptHash::parse(hash.0.as_deref().unwrap_or_default());
-            let hash = hash.map_err(|message| self.reader.error_as(&path, shown, message))?;
+            let hash = match BcryptHash::parse(&text(entry)?.unwrap_or_default()) {
+                Ok(hash) => hash,
+                Err(message) => {
+                    self.reader.record(self.reader.error_as(&path, shown, message));
+                    return None;
+                }
+            };
             if name.contains(':') {
                 let message = "can never log in: basic authentication ends a name at the first colon";
                 self.warnings.push(self.reader.error_as(&path, shown, message).to_string());
             }
-            users.insert(name.clone(), hash);
-        }
-        Ok(users)
+            Some((name.to_owned(), hash))
+        })
     }
 
-    fn rate_limit(&mut self, raw: &RawRateLimit) -> Result<Option<RateLimit>, ConfigError> {
-        let interval_path = ["rate_limit", "interval"];
-        let interval = raw.interval.0.as_ref().map_or(Ok(0), |text| {
+    /// The outer `None` is a fault, the inner one no limit.
+    fn rate_limit(&mut self, section: &mut Section<'_>) -> Option<Option<RateLimit>> {
+        let (interval_path, burst_path) = (["rate_limit", "interval"], ["rate_limit", "burst"]);
+        let (interval_text, burst_text) = (text(section.take("interval")), text(section.take("burst")));
+        let interval = interval_text.as_ref().and_then(|text| {
+            let Some(text) = text else { return Some(0) };
             let quoted = self.layer.is_quoted(&interval_path);
-            self.reader.read(&interval_path, text, "a duration such as 1s, 100ms or 1m30s", |text| {
+            self.reader.parse(&interval_path, text, "a duration such as 1s, 100ms or 1m30s", |text| {
                 // exporter-toolkit takes a bare number for nanoseconds.
                 text.parse().ok().filter(|_| !quoted).or_else(|| go_duration(text))
             })
-        })?;
-        let burst_path = ["rate_limit", "burst"];
-        let burst: i64 = raw.burst.0.as_ref().map_or(Ok(0), |text| {
+        });
+        let burst = burst_text.as_ref().and_then(|text| {
+            let Some(text) = text else { return Some(0_i64) };
             let quoted = self.layer.is_quoted(&burst_path);
-            self.reader.read(&burst_path, text, "a whole number (without quotes)", |text| {
+            self.reader.parse(&burst_path, text, "a whole number (without quotes)", |text| {
                 text.parse().ok().filter(|_| !quoted)
             })
-        })?;
+        });
+        let (interval, burst, interval_text, burst_text) = (interval?, burst?, interval_text?, burst_text?);
         let Ok(interval) = u64::try_from(interval) else {
             self.warn(&interval_path, "is below zero, so there is no limit");
-            return Ok(None);
+            return Some(None);
         };
         if interval == 0 {
-            return Ok(None);
+            return Some(None);
         }
-        if raw.interval.0.as_ref().is_some_and(|text| text.trim().bytes().all(|byte| byte.is_ascii_digit())) {
+        if interval_text.is_some_and(|text| text.trim().bytes().all(|byte| byte.is_ascii_digit())) {
             self.warn(&interval_path, "has no unit, and so is in nanoseconds");
         }
         if burst <= 0 {
-            let path: &[&str] = if raw.burst.0.is_some() { &burst_path } else { &["rate_limit"] };
+            let path: &[&str] = if burst_text.is_some() { &burst_path } else { &["rate_limit"] };
             self.warn(path, "every request will be refused; burst must be at least 1");
         }
         let burst = u32::try_from(burst.max(0)).unwrap_or(u32::MAX);
-        Ok(Some(RateLimit { interval: Duration::from_nanos(interval), burst }))
+        Some(Some(RateLimit { interval: Duration::from_nanos(interval), burst }))
     }
+}
+
+/// The text of a key, if it has one. The outer `None` is a fault.
+fn text(entry: Entry<'_>) -> Option<Text> {
+    entry.unless_empty().optional()
+}
+
+/// The list of a key, if it has one. The outer `None` is a fault.
+fn list(entry: Entry<'_>) -> Option<Option<Vec<String>>> {
+    entry.unless_empty().list()
 }
 
 /// `client_auth_type`, before it is known whose signatures count.
@@ -492,18 +443,6 @@ enum ClientAuthType {
     NoCertificate,
     Unverified { required: bool },
     Verified { required: bool },
-}
-
-impl RawTls {
-    /// Whether anything is set at all.
-    fn says_something(&self) -> bool {
-        let Self { client_allowed_sans, cipher_suites, curve_preferences, .. } = self;
-        let Self { min_version, max_version, prefer_server_cipher_suites, cert_file, key_file, cert, key, .. } = self;
-        let empty = [cert_file, key_file, cert, key];
-        [client_allowed_sans, cipher_suites, curve_preferences].iter().any(|list| list.0.is_some())
-            || [min_version, max_version, prefer_server_cipher_suites].iter().any(|text| text.0.is_some())
-            || empty.iter().any(|text| text.0.is_some())
-    }
 }
 
 /// A duration as Go writes them, in nanoseconds: `1h30m`, `1.5s`, `-100ms`, `0`.
