@@ -3,6 +3,7 @@
 //!
 //! [`wire`] turns an answer's text into the [`model`](crate::model); [`paging`] reads lists that come in pages.
 
+mod body;
 pub mod health;
 pub mod paging;
 
@@ -17,7 +18,7 @@ use std::{
 use jiff::civil::Date;
 use reqwest::{
     StatusCode,
-    header::{HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER},
+    header::{ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER},
 };
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -31,6 +32,7 @@ use crate::{
     telemetry::Telemetry,
     wire::{self, Anomalies, AnswerError, Page, Workers},
 };
+use body::UnpackError;
 use paging::Listing;
 
 /// The header that carries the key.
@@ -427,7 +429,7 @@ impl PoolClient {
 
     /// Sends the request and reads the body; whatever the status, it is noted in `status` once it came.
     async fn send(&self, question: &Question<'_>, status: &mut Option<StatusCode>) -> Result<Vec<u8>, FetchError> {
-        let mut request = self.http.get(self.url(question));
+        let mut request = self.http.get(self.url(question)).header(ACCEPT_ENCODING, "gzip");
         let key = question.target.map(|(_, key)| key);
         if let Some(key) = key {
             // The configuration has made sure that the key fits a header.
@@ -451,15 +453,21 @@ impl PoolClient {
             }
         }
         let limit = self.api.max_response_bytes;
+        let layers = body::gzip_layers(response.headers());
+        // Compression makes nothing much longer; and what it leaves behind the data is not unpacked.
+        let packed_limit = if layers == 0 { limit } else { limit.saturating_mul(2) };
         let expected = response.content_length().and_then(|length| usize::try_from(length).ok());
         let mut body = Vec::with_capacity(expected.unwrap_or(0).min(limit).min(MOST_EXPECTED));
         while let Some(chunk) = response.chunk().await.map_err(|error| self.transport(&error, key))? {
-            if body.len() + chunk.len() > limit {
+            if body.len() + chunk.len() > packed_limit {
                 return Err(FetchError::BodyTooLarge(limit));
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(body)
+        body::unpack(body, layers, limit).map_err(|error| match error {
+            UnpackError::TooLarge => FetchError::BodyTooLarge(limit),
+            UnpackError::Broken(error) => FetchError::Decode(format!("its compression is broken ({error})")),
+        })
     }
 
     fn url(&self, question: &Question<'_>) -> Url {
@@ -491,8 +499,6 @@ impl PoolClient {
             FetchError::Dns(cause)
         } else if chain().any(is_tls) {
             FetchError::Tls(cause)
-        } else if error.is_decode() && !chain().any(|error| error.is::<hyper::Error>()) {
-            FetchError::Decode(format!("its compression is broken ({cause})"))
         } else {
             FetchError::Connect(cause)
         }
