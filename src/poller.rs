@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::{Timestamp, civil::Date, tz::Offset};
+use jiff::{civil::Date, tz::Offset};
 use tokio::{
     sync::{Semaphore, watch},
     task::{AbortHandle, JoinSet},
@@ -27,7 +27,7 @@ use crate::{
     client::{FetchError, PoolClient},
     clock::Clock,
     config::{ApiKey, Config, Polling},
-    history::{History, Income, Payments, day_start, pool_day},
+    history::{History, Income, Payments, final_before, next_final, pool_day},
     model::{Endpoint, PoolStats, Reason, Target},
     store::{Failure, Slot, Store, TargetSlots},
 };
@@ -225,10 +225,10 @@ impl Poller {
     pub async fn histories(&self, target: &Target, key: &ApiKey) -> Result<(Income, Payments), (Endpoint, FetchError)> {
         let client = &self.terms.client;
         let income = async {
-            let today = self.terms.today();
+            let final_before = self.terms.final_before();
             let ask = || client.profit_history(target, key, None);
             let mut income = patiently(target, Endpoint::ProfitHistory, ask).await?;
-            income.read_on(today);
+            income.read_on(final_before);
             Ok(income)
         };
         let payments = patiently(target, Endpoint::PaymentHistory, || client.payment_history(target, key, None));
@@ -260,14 +260,18 @@ impl Terms {
         pool_day(self.clock.now(), self.day_utc_offset)
     }
 
-    /// Waits until a little after the pool's next midnight: the accounts keep their places, within [`MIDNIGHT_SPREAD`].
+    /// Before which of the pool's days all days are final now.
+    fn final_before(&self) -> Date {
+        final_before(self.clock.now(), self.day_utc_offset)
+    }
+
+    /// Waits until the pool's day is final, and a part of [`MIDNIGHT_SPREAD`] longer: the accounts keep their places.
     async fn after_midnight(&self, phase: Duration) {
-        let midnight = self.today().tomorrow().ok().and_then(|day| day_start(day, self.day_utc_offset));
-        let midnight = midnight.and_then(|at| Timestamp::from_second(at.0).ok());
-        match midnight.and_then(|midnight| self.clock.until(midnight)) {
+        let day_is_final = next_final(self.clock.now(), self.day_utc_offset);
+        match day_is_final.and_then(|at| self.clock.until(at)) {
             Some(wait) => {
                 let place = phase.div_duration_f64(self.polling.history.interval);
-                tokio::time::sleep(wait + behind_midnight(place)).await;
+                tokio::time::sleep(wait + MIDNIGHT_SPREAD.mul_f64(place)).await;
             }
             None => std::future::pending().await,
         }
@@ -318,12 +322,6 @@ impl Terms {
         }
         wait
     }
-}
-
-/// How long after midnight a slot is read: a second, so that the clocks may differ, and its place from 0 to 1 in the
-/// [`MIDNIGHT_SPREAD`].
-fn behind_midnight(place: f64) -> Duration {
-    Duration::from_secs(1) + MIDNIGHT_SPREAD.mul_f64(place)
 }
 
 impl Job {
@@ -382,12 +380,12 @@ impl Job {
             },
             Endpoint::ProfitHistory => {
                 let read = |from| client.profit_history(target, key, from);
-                let poll = read_further(&mut self.complete_read, &slots.income, terms.today(), read);
+                let poll = read_further(&mut self.complete_read, &slots.income, terms, read);
                 terms.record(&slots.income, endpoint, whose, backoff, poll).await
             }
             Endpoint::PaymentHistory => {
                 let read = |from| client.payment_history(target, key, from);
-                let poll = read_further(&mut self.complete_read, &slots.payments, terms.today(), read);
+                let poll = read_further(&mut self.complete_read, &slots.payments, terms, read);
                 terms.record(&slots.payments, endpoint, whose, backoff, poll).await
             }
         }
@@ -437,11 +435,12 @@ async fn patiently<T, Asking: Future<Output = Result<T, FetchError>>>(
 async fn read_further<H: History, Reading: Future<Output = Result<H, FetchError>>>(
     complete_read: &mut Option<Instant>,
     slot: &Slot<H>,
-    today: Date,
+    terms: &Terms,
     read: impl FnOnce(Option<Date>) -> Reading,
 ) -> Result<H, FetchError> {
+    let final_before = terms.final_before();
     let known = slot.snapshot().good.map(|good| good.value);
-    let resume = known.as_ref().and_then(|known| known.resume_from(today));
+    let resume = known.as_ref().and_then(|known| known.resume_from(terms.today()));
     let mut history = match (resume_day(*complete_read, Instant::now(), resume), known) {
         (Some(from), Some(known)) => {
             let newer = read(Some(from)).await?;
@@ -455,7 +454,7 @@ async fn read_further<H: History, Reading: Future<Output = Result<H, FetchError>
             history
         }
     };
-    history.read_on(today);
+    history.read_on(final_before);
     Ok(history)
 }
 
@@ -502,8 +501,13 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_read_before_midnight_nor_long_after_it() {
-        let seconds = [0.0, 0.5, 1.0].map(|place| super::behind_midnight(place).as_secs_f64());
-        assert_eq!(seconds, [1.0, 16.0, 31.0]);
+    fn days_are_read_when_they_are_final() {
+        for (now, next) in [
+            ("2024-03-04T12:00:00Z", "2024-03-04T16:00:01Z"),
+            ("2024-03-04T16:00:00.3Z", "2024-03-04T16:00:01Z"),
+            ("2024-03-04T16:00:01Z", "2024-03-05T16:00:01Z"),
+        ] {
+            assert_eq!(next_final(now.parse().unwrap(), Offset::constant(8)), next.parse().ok(), "{now}");
+        }
     }
 }

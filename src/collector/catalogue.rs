@@ -260,14 +260,14 @@ pub const CATALOGUE: &[Family] = &[
         COINS,
         TARGET,
         "The newest payout (payment_history amount)",
-        |view, out| each(view, out, |target| target.payments.as_ref()?.last()?.amount.map(amount)),
+        |view, out| each(view, out, |target| target.payments.as_ref()?.last()?.amount().map(amount)),
     ),
     gauge(
         "btcpool_account_last_payment_timestamp_seconds",
         SECONDS,
         TARGET,
         "When the newest payout was made (payment_history created_time)",
-        |view, out| each(view, out, |target| Some(Value::Real(target.payments.as_ref()?.last()?.created?.0 as f64))),
+        |view, out| each(view, out, |target| Some(Value::Real(target.payments.as_ref()?.last()?.created.0 as f64))),
     ),
     gauge(
         "btcpool_account_payment_interval_seconds",

@@ -129,7 +129,7 @@ async fn a_thousand_days_and_payouts_are_summed_to_the_last_unit() {
         ("income_coins{period=\"all\"}", coins(expected[2])),
         ("payments", 1000.0),
         ("paid_coins", coins(paid_sum)),
-        ("last_payment_coins", coins(i128::from(amount(0)))),
+        ("last_payment_coins", coins(i128::from(amount(0) + amount(1)))),
         ("last_payment_timestamp_seconds", 1_709_000_000.0 - 86_400.0),
         // Two payouts at once are one.
         ("payment_interval_seconds", 86_400.0),
@@ -189,14 +189,14 @@ fn the_usual_time_between_payouts_is_the_median_of_the_newest() {
     assert_eq!(payments.usual_interval(), None, "one has no readable id");
 }
 
-/// The last second of a year and the first of the next, as pools at three offsets have them.
+/// The last second of a year and the first one in which it is final, as pools at three offsets have them.
 #[tokio::test]
 async fn a_day_is_the_running_one_until_the_pool_s_midnight() {
     let date = |text: &str| text.parse::<Date>().unwrap();
     for (offset, before, after, new_year) in [
-        ("+08:00", "2023-12-31T15:59:59Z", "2023-12-31T16:00:00Z", 1_704_038_400.0),
-        ("+05:00", "2023-12-31T18:59:59Z", "2023-12-31T19:00:00Z", 1_704_049_200.0),
-        ("00:00", "2023-12-31T23:59:59Z", "2024-01-01T00:00:00Z", 1_704_067_200.0),
+        ("+08:00", "2023-12-31T15:59:59Z", "2023-12-31T16:00:01Z", 1_704_038_400.0),
+        ("+05:00", "2023-12-31T18:59:59Z", "2023-12-31T19:00:01Z", 1_704_049_200.0),
+        ("00:00", "2023-12-31T23:59:59Z", "2024-01-01T00:00:01Z", 1_704_067_200.0),
     ] {
         let pool = Pool::start().await;
         let income = List::default();
