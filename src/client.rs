@@ -9,7 +9,7 @@ pub mod paging;
 
 use std::{
     borrow::Cow,
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     error::Error as _,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -33,7 +33,7 @@ use crate::{
     wire::{self, Anomalies, AnswerError, Page, Workers},
 };
 use body::UnpackError;
-use paging::Listing;
+use paging::{Listing, ReadOptions};
 
 /// The header that carries the key.
 const KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
@@ -46,6 +46,13 @@ const PART_IN_NAMES: usize = 12;
 
 /// So many bytes are made room for when an answer says that it will be as long.
 const MOST_EXPECTED: usize = 1 << 20;
+
+/// At least so many rows of a list of workers are read, however small `workers.max` is: what is cut can then be counted,
+/// and the order of a list that is not much longer does not matter.
+const MIN_WORKER_ROWS: usize = 20_000;
+
+/// A history with more rows is not read: centuries of daily payouts.
+const MAX_HISTORY_ROWS: usize = 200_000;
 
 /// How much of the pool's own message is shown, in characters.
 const MESSAGE_CHARACTERS: usize = 200;
@@ -177,6 +184,20 @@ pub struct PoolClient {
     clock: Clock,
     /// Anomalies that were logged already: the counter goes on, the log does not repeat itself.
     logged: Arc<Mutex<HashSet<(Endpoint, &'static str)>>>,
+    /// How the last reading of each list ended that lacked rows or was read twice.
+    unsettled: Arc<Mutex<HashMap<ListKey, Unsettled>>>,
+}
+
+/// A list of a target, whole or from a day on.
+type ListKey = (Endpoint, Target, bool);
+
+/// How the last reading of a list ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Unsettled {
+    /// Rows that the pool reports and did not give.
+    missing: u64,
+    /// Whether the list was read twice.
+    was_read_twice: bool,
 }
 
 /// What is asked, beside the method.
@@ -244,7 +265,7 @@ impl PoolClient {
         for endpoint in Endpoint::ALL {
             wire::fields(endpoint).for_each(|field| telemetry.anomalies(endpoint, field, 0));
         }
-        Ok(Self { http, api, budget, telemetry, clock, logged: Arc::default() })
+        Ok(Self { http, api, budget, telemetry, clock, logged: Arc::default(), unsettled: Arc::default() })
     }
 
     /// Statistics of the whole pool. Sends no key.
@@ -265,16 +286,30 @@ impl PoolClient {
         self.ask(Question::about(Endpoint::SummaryData, target, key), wire::summary_data).await
     }
 
-    /// Every worker, from as many pages as there are.
+    /// Returns the workers, from as many pages as there are. `max` is how many of them are exported at most: of a longer
+    /// list twice as many rows are read, and at least [`MIN_WORKER_ROWS`].
     ///
     /// # Errors
     ///
     /// [`FetchError`]; `Incomplete` when a page after the first could not be had.
-    pub async fn workers(&self, target: &Target, key: &ApiKey) -> Result<Workers, FetchError> {
+    pub async fn workers(&self, target: &Target, key: &ApiKey, max: usize) -> Result<Workers, FetchError> {
         let unit = self.api.reject_rate_unit;
         let question = Question::about(Endpoint::Workers, target, key);
-        let listing = self.list(question, move |text, anomalies| wire::workers(text, unit, anomalies)).await?;
-        let (reported, pages) = (listing.reported, listing.pages);
+        let max_rows = max.saturating_mul(2).max(MIN_WORKER_ROWS);
+        let decode = move |text: &str, anomalies: &mut Anomalies| wire::workers(text, unit, anomalies);
+        let (listing, pages) = self.list(question, max_rows, decode).await?;
+        if listing.is_cut && self.is_first(question.endpoint, "workers.max") {
+            tracing::warn!(
+                account = target.account.as_str(),
+                currency = target.currency.as_str(),
+                endpoint = %question.endpoint,
+                reported = listing.reported,
+                read = listing.received(),
+                max,
+                "the list is longer than workers.max allows to read; the rest is dropped (further cases are only counted)",
+            );
+        }
+        let (reported, not_read) = (listing.reported, listing.not_read());
         let mut list: Vec<_> = listing.rows.into_sorted().into_iter().map(|(_, worker)| worker).collect();
         // The list is held until the next one comes.
         list.shrink_to_fit();
@@ -283,7 +318,7 @@ impl PoolClient {
         for worker in list.iter_mut().filter(|worker| parts.are_in(&worker.name)) {
             worker.name = "(name withheld: it quotes the key)".into();
         }
-        Ok(Workers { list, reported, pages })
+        Ok(Workers { list, reported, not_read, pages })
     }
 
     /// Income by day, from `from` on; without it, all there is.
@@ -298,7 +333,7 @@ impl PoolClient {
         from: Option<Date>,
     ) -> Result<Income, FetchError> {
         let question = Question { from, ..Question::about(Endpoint::ProfitHistory, target, key) };
-        let listing = self.list(question, wire::profit_history).await?;
+        let listing = self.history(question, wire::profit_history).await?;
         Ok(Income {
             unread: listing.left_out,
             days: listing.rows.into_sorted().into_iter().collect(),
@@ -318,7 +353,7 @@ impl PoolClient {
         from: Option<Date>,
     ) -> Result<Payments, FetchError> {
         let question = Question { from, ..Question::about(Endpoint::PaymentHistory, target, key) };
-        let listing = self.list(question, wire::payment_history).await?;
+        let listing = self.history(question, wire::payment_history).await?;
         Ok(Payments { unread: listing.left_out, by_id: listing.rows.into_sorted().into_iter().collect() })
     }
 
@@ -342,21 +377,58 @@ impl PoolClient {
         self.budget.take_over(&before.budget);
     }
 
-    /// Reads a whole list.
-    async fn list<K: Ord, T>(
+    /// Reads a history. One that is cut would make its sums too small.
+    async fn history<K: Ord, T>(
         &self,
         question: Question<'_>,
         decode: impl Fn(&str, &mut Anomalies) -> Result<Page<K, T>, AnswerError> + Copy,
     ) -> Result<Listing<K, T>, FetchError> {
+        let (listing, _) = self.list(question, MAX_HISTORY_ROWS, decode).await?;
+        if listing.is_cut {
+            return Err(FetchError::Incomplete(format!("it has more than {MAX_HISTORY_ROWS} rows")));
+        }
+        Ok(listing)
+    }
+
+    /// Reads a list, but not many more rows than `max_rows`; returns how many requests a poll of it takes, too.
+    async fn list<K: Ord, T>(
+        &self,
+        question: Question<'_>,
+        max_rows: usize,
+        decode: impl Fn(&str, &mut Anomalies) -> Result<Page<K, T>, AnswerError> + Copy,
+    ) -> Result<(Listing<K, T>, usize), FetchError> {
         let fetch = |offset, given_up: CancellationToken| async move {
             let question = Question { page: Some((offset, self.api.page_size)), ..question };
             let permit = tokio::select! {
                 permit = self.budget.acquire() => permit,
                 () = given_up.cancelled() => return Err(FetchError::Incomplete("it was given up".to_owned())),
             };
+            let decode = |text: &str, anomalies: &mut Anomalies| {
+                let page = decode(text, anomalies)?;
+                if offset == 0 { page.into_first() } else { Ok(page) }
+            };
             self.ask_now(permit, question, decode).await
         };
-        let listing = paging::read_all(fetch, self.api.page_size, self.api.concurrency).await?;
+        let list_key = question.target.map(|(target, _)| (question.endpoint, target.clone(), question.from.is_some()));
+        let before = list_key.as_ref().and_then(|key| self.unsettled().get(key).copied()).unwrap_or_default();
+        let options = ReadOptions {
+            page_size: self.api.page_size,
+            concurrency: self.api.concurrency,
+            max_rows,
+            known_missing: before.missing,
+        };
+        let listing = paging::read_all(fetch, options).await?;
+        let now = Unsettled { missing: listing.missing(), was_read_twice: listing.first_pages.is_some() };
+        if let Some(key) = list_key {
+            if now == Unsettled::default() {
+                self.unsettled().remove(&key);
+            } else {
+                self.unsettled().insert(key, now);
+            }
+        }
+        // A second reading is an exception, unless the list never holds still.
+        let again = listing.first_pages.filter(|_| before.was_read_twice).unwrap_or(0);
+        let pages = listing.pages + again;
         if let Some(reported) = listing.reported.filter(|_| listing.total_is_wrong()) {
             self.telemetry.anomalies(question.endpoint, "total", 1);
             if self.is_first(question.endpoint, "total") {
@@ -370,7 +442,12 @@ impl PoolClient {
                 );
             }
         }
-        Ok(listing)
+        Ok((listing, pages))
+    }
+
+    fn unsettled(&self) -> std::sync::MutexGuard<'_, HashMap<ListKey, Unsettled>> {
+        // Nothing between lock and unlock can panic, so a poisoned lock holds a sound map all the same.
+        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for the budget, and asks.

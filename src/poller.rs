@@ -81,6 +81,8 @@ pub struct Tasks {
 struct TargetTasks {
     /// What they poll into; `None` for `main_stat`.
     slots: Option<Arc<TargetSlots>>,
+    /// How many workers are exported at most, by which their list is read.
+    workers_max: Option<usize>,
     handles: Vec<AbortHandle>,
 }
 
@@ -108,6 +110,8 @@ enum Whose {
 struct Owner {
     target: Target,
     key: ApiKey,
+    /// How many workers are exported at most; `None` when they are not polled.
+    workers_max: Option<usize>,
     slots: Arc<TargetSlots>,
 }
 
@@ -183,10 +187,13 @@ impl Poller {
                 (None, None) => true,
                 _ => false,
             };
-            if !(same && kept) {
+            let account = target.as_ref().and_then(|target| self.config.accounts.get(&target.account));
+            let same_list = of.workers_max == account.and_then(|account| account.workers_max);
+            let kept = same && kept && same_list;
+            if !kept {
                 of.handles.iter().for_each(AbortHandle::abort);
             }
-            same && kept
+            kept
         });
         self.terms.reloads.send_replace(());
         let jobs = self.jobs();
@@ -201,8 +208,10 @@ impl Poller {
             // The second poll comes at the slot's own place in the interval: never later than one interval from now.
             let phase = self.terms.polling.of(job.endpoint).interval.mul_f64(f64::from(place) / f64::from(count));
             let slots = owner.map(|owner| owner.slots.clone());
+            let workers_max = owner.and_then(|owner| owner.workers_max);
             let handle = tasks.tasks.spawn(job.run(self.terms.clone(), phase));
-            new.entry(target).or_insert_with(|| TargetTasks { slots, handles: Vec::new() }).handles.push(handle);
+            let of = new.entry(target).or_insert_with(|| TargetTasks { slots, workers_max, handles: Vec::new() });
+            of.handles.push(handle);
         }
         tasks.of.append(&mut new);
     }
@@ -245,7 +254,8 @@ impl Poller {
         let mut jobs = vec![job(Endpoint::MainStat, Whose::Pool(self.store.pool.clone()))];
         for (target, account) in self.config.targets() {
             let Some(slots) = self.store.targets.get(&target) else { continue };
-            let owner = Owner { target, key: account.key.clone(), slots: slots.clone() };
+            let workers_max = account.workers_max;
+            let owner = Owner { target, key: account.key.clone(), workers_max, slots: slots.clone() };
             let mut endpoints = vec![Endpoint::SummaryData, Endpoint::ProfitHistory, Endpoint::PaymentHistory];
             endpoints.extend(slots.workers.as_ref().map(|_| Endpoint::Workers));
             jobs.extend(endpoints.into_iter().map(|endpoint| job(endpoint, Whose::Owner(owner.clone()))));
@@ -364,7 +374,7 @@ impl Job {
             false => (&terms.client, None),
         };
         let (endpoint, backoff) = (self.endpoint, &mut self.backoff);
-        let Owner { target, key, slots } = match &self.whose {
+        let Owner { target, key, workers_max, slots } = match &self.whose {
             Whose::Pool(slot) => return terms.record(slot, endpoint, None, backoff, client.main_stat()).await,
             Whose::Owner(owner) => owner,
         };
@@ -374,9 +384,11 @@ impl Job {
             Endpoint::SummaryData => {
                 terms.record(&slots.summary, endpoint, whose, backoff, client.summary_data(target, key)).await
             }
-            Endpoint::Workers => match &slots.workers {
-                Some(slot) => terms.record(slot, endpoint, whose, backoff, client.workers(target, key)).await,
-                None => None,
+            Endpoint::Workers => match (&slots.workers, *workers_max) {
+                (Some(slot), Some(max)) => {
+                    terms.record(slot, endpoint, whose, backoff, client.workers(target, key, max)).await
+                }
+                _ => None,
             },
             Endpoint::ProfitHistory => {
                 let read = |from| client.profit_history(target, key, from);

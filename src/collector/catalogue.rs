@@ -292,7 +292,7 @@ pub const CATALOGUE: &[Family] = &[
         None,
         TARGET,
         "Distinct workers in the pool's list (workers)",
-        |view, out| each(view, out, |target| Some(Value::Whole(target.workers.as_ref()?.list.len() as u64))),
+        |view, out| each(view, out, |target| Some(Value::Whole(target.workers.as_ref()?.listed()))),
     ),
     gauge(
         "btcpool_account_workers_reported",
@@ -306,11 +306,7 @@ pub const CATALOGUE: &[Family] = &[
         None,
         TARGET,
         "Workers that are listed but not exported, cut by workers.max of the configuration",
-        |view, out| {
-            each(view, out, |target| {
-                Some(Value::Whole(target.workers.as_ref()?.list.len().saturating_sub(target.workers_max) as u64))
-            })
-        },
+        |view, out| each(view, out, |target| Some(Value::Whole(target.workers.as_ref()?.dropped(target.workers_max)))),
     ),
     // Each worker.
     worker(
