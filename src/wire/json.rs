@@ -212,7 +212,8 @@ pub fn list_rows<'a, const N: usize>(
     rows.checked()
 }
 
-/// Reads the JSON of each row, of a list or of an object with numbers for keys; `None` for another object.
+/// Reads the JSON of each row, of a list or of an object with numbers for keys; `None` for another object. Of too many rows
+/// it keeps one more than a page may have.
 struct RawRows;
 
 impl<'a> Visitor<'a> for RawRows {
@@ -225,7 +226,9 @@ impl<'a> Visitor<'a> for RawRows {
     fn visit_seq<A: SeqAccess<'a>>(self, mut list: A) -> Result<Self::Value, A::Error> {
         let mut rows = Vec::new();
         while let Some(raw) = list.next_element::<&'a RawValue>()? {
-            rows.push(raw.get());
+            if rows.len() <= MAX_ROWS {
+                rows.push(raw.get());
+            }
         }
         Ok(Some(rows))
     }
@@ -235,7 +238,7 @@ impl<'a> Visitor<'a> for RawRows {
         while let Some(NumberKey(is_number)) = map.next_key()? {
             let raw = map.next_value::<&'a RawValue>()?;
             rows = rows.filter(|_| is_number);
-            if let Some(rows) = &mut rows {
+            if let Some(rows) = rows.as_mut().filter(|rows| rows.len() <= MAX_ROWS) {
                 rows.push(raw.get());
             }
         }

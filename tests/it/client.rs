@@ -605,6 +605,8 @@ async fn bytes_that_are_no_text_cost_themselves_only() {
 #[tokio::test]
 async fn lists_may_be_empty_in_two_spellings_and_wrong_in_many() {
     let too_many = format!("[{}{{}}]", "{},".repeat(10_000));
+    let too_many_numbers = format!("[{}0]", "0,".repeat(100_000));
+    let too_many_keys = format!("{{{}\"1\":{{}}}}", "\"0\":{},".repeat(10_000));
     for (data, expected) in [
         ("[]", Ok(0)),
         ("{}", Ok(0)),
@@ -618,6 +620,8 @@ async fn lists_may_be_empty_in_two_spellings_and_wrong_in_many() {
         ("[{\"worker_id\":\"1\"},[\"2\"]]", Ok(1)),
         ("[3]", Err("data[0]: expected an object, found a number")),
         (too_many.as_str(), Err("data: more than 10000 rows on one page")),
+        (too_many_numbers.as_str(), Err("data: more than 10000 rows on one page")),
+        (too_many_keys.as_str(), Err("data: more than 10000 rows on one page")),
     ] {
         let pool = Pool::start().await;
         pool.answers("workers", format!("{{\"status\":\"OK\",\"data\":{data},\"total\":0}}")).await;
