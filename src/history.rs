@@ -285,10 +285,10 @@ impl Payments {
         }
         let mut times = self.by_id.values().map(|payment| Some(payment.created?.0)).collect::<Option<Vec<_>>>()?;
         times.sort_unstable_by(|one, other| other.cmp(one));
-        times.truncate(RHYTHM_PAYOUTS);
         let mut intervals: Vec<_> = times.windows(2).map(|pair| pair[0] - pair[1]).collect();
         // What the pool pays in several parts is one payout; its parts would pull the median down to nothing.
         intervals.retain(|&interval| interval > SAME_PAYOUT_SECONDS);
+        intervals.truncate(RHYTHM_PAYOUTS - 1);
         if intervals.len() < RHYTHM_INTERVALS {
             return None;
         }

@@ -178,6 +178,10 @@ fn the_usual_time_between_payouts_is_the_median_of_the_newest() {
     let newer = (1..=30).map(|n| 39 * 24 + n * 48);
     assert_eq!(usual(&daily.chain(newer).collect::<Vec<_>>()), Some(48.0));
 
+    // Parts do not count as payouts: the newest thirty intervals are ten of two days, and twenty of one.
+    let in_parts = (1..=10).flat_map(|n| [39 * 24 + n * 48; 2]);
+    assert_eq!(usual(&(0..40).map(|n| n * 24).chain(in_parts).collect::<Vec<_>>()), Some(24.0));
+
     let row = |created| Payment { amount: None, created, address: None };
     let rows = (1..=5).map(|n| (Id::new(&n.to_string()).unwrap(), row(Some(UnixSeconds(n * 86_400)))));
     let mut payments = Payments { by_id: rows.collect(), unread: 0 };
