@@ -57,7 +57,7 @@ fn main() {
     let share = WORKERS / ACCOUNTS;
     let answer = |account: usize, round: usize| {
         let list = (0..share).step_by(PAGE).flat_map(|offset| decode(&page(account, offset, share, round))).collect();
-        Workers { list, reported: Some(share as u64), pages: share / PAGE }
+        Workers { list, reported: Some(share as u64), not_read: 0, pages: share / PAGE }
     };
     let record = |account: usize, workers: Workers| {
         slots[account].workers.as_ref().unwrap().record(Clock::system().now(), Duration::ZERO, Ok(workers));

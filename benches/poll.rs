@@ -46,7 +46,7 @@ async fn main() {
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
         let begin = Instant::now();
-        let workers = client.workers(&target, &account.key).await.unwrap();
+        let workers = client.workers(&target, &account.key, usize::MAX).await.unwrap();
         rounds.push(begin.elapsed().as_secs_f64());
         assert_eq!(workers.list.len(), WORKERS);
     }

@@ -25,7 +25,7 @@ use crate::{
         View,
         past::{self, About},
     },
-    history::{Income, Payment, Payments, day_start, pool_day},
+    history::{Income, Payment, Payments, SAME_PAYOUT_SECONDS, day_start, pool_day},
     model::{Id, Target, UnixSeconds},
 };
 
@@ -199,7 +199,11 @@ impl Backfill {
                 paid |= created == at;
             }
             let view = View::past(target.clone(), None, Some(known.clone()), first, offset);
+            // A payout is told of when its last part is paid, so that each has one sample.
+            let next = rows.peek().map(|(created, _, _)| *created).filter(|&next| next <= self.terms.until.0);
+            let goes_on = next.is_some_and(|next| next - at <= SAME_PAYOUT_SECONDS);
             self.note(&mut courses, &view, at, |about| match about {
+                About::LastPayout if paid && goes_on => None,
                 About::LastPayout => Some(paid),
                 About::Payouts => Some(false),
                 About::LastDay | About::Sums => None,

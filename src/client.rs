@@ -3,6 +3,7 @@
 //!
 //! [`wire`] turns an answer's text into the [`model`](crate::model); [`paging`] reads lists that come in pages.
 
+mod body;
 pub mod health;
 pub mod paging;
 pub mod proxy;
@@ -10,7 +11,7 @@ mod transport;
 
 use std::{
     borrow::Cow,
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     error::Error as _,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -19,7 +20,7 @@ use std::{
 use jiff::civil::Date;
 use reqwest::{
     StatusCode,
-    header::{HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER},
+    header::{ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER},
 };
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -33,7 +34,8 @@ use crate::{
     telemetry::Telemetry,
     wire::{self, Anomalies, AnswerError, Page, Workers},
 };
-use paging::Listing;
+use body::UnpackError;
+use paging::{Listing, ReadOptions};
 use proxy::{Proxy, Route};
 use transport::Transport;
 
@@ -51,6 +53,12 @@ const MOST_EXPECTED: usize = 1 << 20;
 
 /// The log has as many anomalies at most, so that an API that changed does not flood it.
 const MAX_LOGGED: usize = 1000;
+/// At least so many rows of a list of workers are read, however small `workers.max` is: what is cut can then be counted,
+/// and the order of a list that is not much longer does not matter.
+const MIN_WORKER_ROWS: usize = 20_000;
+
+/// A history with more rows is not read: centuries of daily payouts.
+const MAX_HISTORY_ROWS: usize = 200_000;
 
 /// How much of the pool's own message is shown, in characters.
 const MESSAGE_CHARACTERS: usize = 200;
@@ -245,6 +253,20 @@ pub struct PoolClient {
     clock: Clock,
     /// Anomalies that were logged: further ones of the same account and field are only counted.
     logged: Arc<Mutex<HashSet<Logged>>>,
+    /// How the last reading of each list ended that lacked rows or was read twice.
+    unsettled: Arc<Mutex<HashMap<ListKey, Unsettled>>>,
+}
+
+/// A list of a target, whole or from a day on.
+type ListKey = (Endpoint, Target, bool);
+
+/// How the last reading of a list ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Unsettled {
+    /// Rows that the pool reports and did not give.
+    missing: u64,
+    /// Whether the list was read twice.
+    was_read_twice: bool,
 }
 
 /// An anomaly in the log: endpoint, account and field.
@@ -343,7 +365,7 @@ impl PoolClient {
         for endpoint in Endpoint::ALL {
             wire::fields(endpoint).for_each(|field| telemetry.anomalies(endpoint, field, 0));
         }
-        Ok(Self { transport, api, budget, telemetry, clock, logged: Arc::default() })
+        Ok(Self { transport, api, budget, telemetry, clock, logged: Arc::default(), unsettled: Arc::default() })
     }
 
     /// Statistics of the whole pool. Sends no key.
@@ -364,16 +386,30 @@ impl PoolClient {
         self.ask(Question::about(Endpoint::SummaryData, target, key), wire::summary_data).await
     }
 
-    /// Every worker, from as many pages as there are.
+    /// Returns the workers, from as many pages as there are. `max` is how many of them are exported at most: of a longer
+    /// list twice as many rows are read, and at least [`MIN_WORKER_ROWS`].
     ///
     /// # Errors
     ///
     /// [`FetchError`]; `Incomplete` when a page after the first could not be had.
-    pub async fn workers(&self, target: &Target, key: &ApiKey) -> Result<Workers, FetchError> {
+    pub async fn workers(&self, target: &Target, key: &ApiKey, max: usize) -> Result<Workers, FetchError> {
         let unit = self.api.reject_rate_unit;
         let question = Question::about(Endpoint::Workers, target, key);
-        let listing = self.list(question, move |text, anomalies| wire::workers(text, unit, anomalies)).await?;
-        let (reported, pages) = (listing.reported, listing.pages);
+        let max_rows = max.saturating_mul(2).max(MIN_WORKER_ROWS);
+        let decode = move |text: &str, anomalies: &mut Anomalies| wire::workers(text, unit, anomalies);
+        let (listing, pages) = self.list(question, max_rows, decode).await?;
+        if listing.is_cut && self.is_first(&question, "workers.max") {
+            tracing::warn!(
+                account = target.account.as_str(),
+                currency = target.currency.as_str(),
+                endpoint = %question.endpoint,
+                reported = listing.reported,
+                read = listing.received(),
+                max,
+                "the list is longer than workers.max allows to read; the rest is dropped (further cases are only counted)",
+            );
+        }
+        let (reported, not_read) = (listing.reported, listing.not_read());
         let mut list: Vec<_> = listing.rows.into_sorted().into_iter().map(|(_, worker)| worker).collect();
         // The list is held until the next one comes.
         list.shrink_to_fit();
@@ -382,7 +418,7 @@ impl PoolClient {
         for worker in list.iter_mut().filter(|worker| parts.are_in(&worker.name)) {
             worker.name = "(name withheld: it quotes the key)".into();
         }
-        Ok(Workers { list, reported, pages })
+        Ok(Workers { list, reported, not_read, pages })
     }
 
     /// Income by day, from `from` on; without it, all there is.
@@ -397,7 +433,7 @@ impl PoolClient {
         from: Option<Date>,
     ) -> Result<Income, FetchError> {
         let question = Question { from, ..Question::about(Endpoint::ProfitHistory, target, key) };
-        let listing = self.list(question, wire::profit_history).await?;
+        let listing = self.history(question, wire::profit_history).await?;
         Ok(Income {
             unread: listing.left_out,
             days: listing.rows.into_sorted().into_iter().collect(),
@@ -417,7 +453,7 @@ impl PoolClient {
         from: Option<Date>,
     ) -> Result<Payments, FetchError> {
         let question = Question { from, ..Question::about(Endpoint::PaymentHistory, target, key) };
-        let listing = self.list(question, wire::payment_history).await?;
+        let listing = self.history(question, wire::payment_history).await?;
         Ok(Payments { unread: listing.left_out, by_id: listing.rows.into_sorted().into_iter().collect() })
     }
 
@@ -446,21 +482,58 @@ impl PoolClient {
         self.budget.take_over(&before.budget);
     }
 
-    /// Reads a whole list.
-    async fn list<K: Ord, T>(
+    /// Reads a history. One that is cut would make its sums too small.
+    async fn history<K: Ord, T>(
         &self,
         question: Question<'_>,
         decode: impl Fn(&str, &mut Anomalies) -> Result<Page<K, T>, AnswerError> + Copy,
     ) -> Result<Listing<K, T>, FetchError> {
+        let (listing, _) = self.list(question, MAX_HISTORY_ROWS, decode).await?;
+        if listing.is_cut {
+            return Err(FetchError::Incomplete(format!("it has more than {MAX_HISTORY_ROWS} rows")));
+        }
+        Ok(listing)
+    }
+
+    /// Reads a list, but not many more rows than `max_rows`; returns how many requests a poll of it takes, too.
+    async fn list<K: Ord, T>(
+        &self,
+        question: Question<'_>,
+        max_rows: usize,
+        decode: impl Fn(&str, &mut Anomalies) -> Result<Page<K, T>, AnswerError> + Copy,
+    ) -> Result<(Listing<K, T>, usize), FetchError> {
         let fetch = |offset, given_up: CancellationToken| async move {
             let question = Question { page: Some((offset, self.api.page_size)), ..question };
             let permit = tokio::select! {
                 permit = self.budget.acquire() => permit,
                 () = given_up.cancelled() => return Err(FetchError::Incomplete("it was given up".to_owned())),
             };
+            let decode = |text: &str, anomalies: &mut Anomalies| {
+                let page = decode(text, anomalies)?;
+                if offset == 0 { page.into_first() } else { Ok(page) }
+            };
             self.ask_now(permit, question, decode).await
         };
-        let listing = paging::read_all(fetch, self.api.page_size, self.api.concurrency).await?;
+        let list_key = question.target.map(|(target, _)| (question.endpoint, target.clone(), question.from.is_some()));
+        let before = list_key.as_ref().and_then(|key| self.unsettled().get(key).copied()).unwrap_or_default();
+        let options = ReadOptions {
+            page_size: self.api.page_size,
+            concurrency: self.api.concurrency,
+            max_rows,
+            known_missing: before.missing,
+        };
+        let listing = paging::read_all(fetch, options).await?;
+        let now = Unsettled { missing: listing.missing(), was_read_twice: listing.first_pages.is_some() };
+        if let Some(key) = list_key {
+            if now == Unsettled::default() {
+                self.unsettled().remove(&key);
+            } else {
+                self.unsettled().insert(key, now);
+            }
+        }
+        // A second reading is an exception, unless the list never holds still.
+        let again = listing.first_pages.filter(|_| before.was_read_twice).unwrap_or(0);
+        let pages = listing.pages + again;
         if let Some(reported) = listing.reported.filter(|_| listing.total_is_wrong()) {
             self.telemetry.anomalies(question.endpoint, "total", 1);
             if self.is_first(&question, "total") {
@@ -474,7 +547,12 @@ impl PoolClient {
                 );
             }
         }
-        Ok(listing)
+        Ok((listing, pages))
+    }
+
+    fn unsettled(&self) -> std::sync::MutexGuard<'_, HashMap<ListKey, Unsettled>> {
+        // Nothing between lock and unlock can panic, so a poisoned lock holds a sound map all the same.
+        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for the budget, and asks.
@@ -533,7 +611,7 @@ impl PoolClient {
 
     /// Sends the request and reads the body; whatever the status, it is noted in `status` once it came.
     async fn send(&self, question: &Question<'_>, status: &mut Option<StatusCode>) -> Result<Vec<u8>, FetchError> {
-        let mut headers = HeaderMap::new();
+        let mut headers = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("gzip"))]);
         let key = question.target.map(|(_, key)| key);
         if let Some(key) = key {
             // The configuration has made sure that the key fits a header.
@@ -561,16 +639,22 @@ impl PoolClient {
             }
         }
         let limit = self.api.max_response_bytes;
+        let layers = body::gzip_layers(response.headers());
+        // Compression makes nothing much longer; and what it leaves behind the data is not unpacked.
+        let packed_limit = if layers == 0 { limit } else { limit.saturating_mul(2) };
         let expected = response.content_length().and_then(|length| usize::try_from(length).ok());
         let mut body = Vec::with_capacity(expected.unwrap_or(0).min(limit).min(MOST_EXPECTED));
         while let Some(chunk) = response.chunk().await.map_err(|error| self.transport_error(&error, key))? {
-            if body.len() + chunk.len() > limit {
+            if body.len() + chunk.len() > packed_limit {
                 return Err(FetchError::BodyTooLarge(limit));
             }
             body.extend_from_slice(&chunk);
         }
         self.transport.release(channel);
-        Ok(body)
+        body::unpack(body, layers, limit).map_err(|error| match error {
+            UnpackError::TooLarge => FetchError::BodyTooLarge(limit),
+            UnpackError::Broken(error) => FetchError::Decode(format!("its compression is broken ({error})")),
+        })
     }
 
     fn url(&self, question: &Question<'_>) -> Url {
@@ -609,8 +693,6 @@ impl PoolClient {
                 Some(proxy) if chain().any(is_tunnel) => FetchError::ProxyTls { cause, proxy },
                 proxy => FetchError::Tls { cause, proxy },
             }
-        } else if error.is_decode() && !chain().any(|error| error.is::<hyper::Error>()) {
-            FetchError::Decode(format!("its compression is broken ({cause})"))
         } else {
             match proxy {
                 Some(proxy) if chain().any(is_tunnel) => FetchError::ProxyConnect { cause, proxy },

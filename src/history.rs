@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::{Timestamp, ToSpan as _, civil::Date, tz::Offset};
+use jiff::{SignedDuration, Timestamp, ToSpan as _, civil::Date, tz::Offset};
 
 use crate::model::{Coins, Hashrate, Id, UnixSeconds};
 
@@ -18,8 +18,8 @@ pub trait History: Clone {
     /// complete read will do: there is nothing yet, or something that could not be read.
     fn resume_from(&self, today: Date) -> Option<Date>;
 
-    /// Notes the pool's day on which the read began: rows of that day were not final then.
-    fn read_on(&mut self, today: Date);
+    /// Marks the rows as read at a moment when days before this one were final.
+    fn read_on(&mut self, final_before: Date);
 }
 
 /// One row of `profit_history`.
@@ -69,7 +69,7 @@ pub struct Income {
     pub days: BTreeMap<Date, IncomeDay>,
     /// Rows that came without a readable date.
     pub unread: u64,
-    /// The pool's day on which the last read began.
+    /// Days before this one were final when the last read began ([`final_before`]).
     pub read_on: Date,
 }
 
@@ -87,7 +87,7 @@ impl Income {
         (nothing_newer && self.is_final(day)).then_some(day)
     }
 
-    /// Whether a day was over when its row was read.
+    /// Whether a day was final when its row was read.
     fn is_final(&self, day: &IncomeDay) -> bool {
         day.date < self.read_on
     }
@@ -125,8 +125,8 @@ impl History for Income {
         newest.checked_sub(RESUME_OVERLAP_DAYS.days()).ok()
     }
 
-    fn read_on(&mut self, today: Date) {
-        self.read_on = today;
+    fn read_on(&mut self, final_before: Date) {
+        self.read_on = final_before;
     }
 }
 
@@ -140,8 +140,23 @@ const RHYTHM_PAYOUTS: usize = 31;
 /// Fewer intervals make no rhythm.
 const RHYTHM_INTERVALS: usize = 3;
 
-/// Payouts that are no farther apart belong together.
-const SAME_PAYOUT_SECONDS: i64 = 600;
+/// Payments that are no farther apart are parts of one payout.
+pub const SAME_PAYOUT_SECONDS: i64 = 600;
+
+/// So long after its end a day is final: the pool's clock may be behind.
+const GRACE: SignedDuration = SignedDuration::from_secs(1);
+
+/// What bech32 addresses of the three coins begin with, those of their test networks included.
+const BECH32_PREFIXES: [&str; 6] = ["bc1", "ltc1", "tb1", "bcrt1", "tltc1", "rltc1"];
+
+/// The optional prefix of a cashaddr address.
+const CASHADDR_PREFIX: &str = "bitcoincash:";
+
+/// The digits of cashaddr.
+const CASHADDR_DIGITS: &str = "qpzry9x8gf2tvdw0s3jn54khce6mua7l";
+
+/// The least number of digits of a cashaddr address.
+const CASHADDR_LENGTH: usize = 42;
 
 /// Whether a read from a day on must have brought a row of that date, if there is one: there is a day of doubt, because
 /// `from` may be exclusive, and because a payment's day depends on when the pool's day begins.
@@ -154,9 +169,22 @@ fn is_surely_within(date: Date, from: Date) -> bool {
 pub struct PayoutAddress(Box<str>);
 
 impl PayoutAddress {
-    /// Takes the pool's text.
+    /// An address, in the one spelling of those that its encoding has for it: bech32 and cashaddr may be in capitals, but
+    /// not in both cases, and cashaddr may go without its prefix. In base58 the case counts.
     pub fn new(text: &str) -> Self {
-        Self(text.into())
+        let text = text.trim();
+        let lower = text.to_ascii_lowercase();
+        let is_one_case = |text: &str| {
+            !text.bytes().any(|byte| byte.is_ascii_uppercase()) || !text.bytes().any(|byte| byte.is_ascii_lowercase())
+        };
+        if let Some(digits) = lower.strip_prefix(CASHADDR_PREFIX) {
+            let told = &text[CASHADDR_PREFIX.len()..];
+            return Self(if is_one_case(told) { digits.into() } else { told.into() });
+        }
+        let is_bech32 = || BECH32_PREFIXES.iter().any(|prefix| lower.starts_with(prefix));
+        let is_cashaddr = || lower.len() >= CASHADDR_LENGTH && lower.chars().all(|c| CASHADDR_DIGITS.contains(c));
+        let has_one_spelling = is_one_case(text) && (is_bech32() || is_cashaddr());
+        Self(if has_one_spelling { lower.into() } else { text.into() })
     }
 }
 
@@ -184,6 +212,37 @@ impl Payment {
     }
 }
 
+/// What was paid at once: one payment, or several within [`SAME_PAYOUT_SECONDS`] of each other.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Payout<'a> {
+    /// When its last part was paid.
+    pub created: UnixSeconds,
+    parts: Vec<&'a Payment>,
+}
+
+impl Payout<'_> {
+    /// The sum of its parts.
+    pub fn amount(&self) -> Option<Coins> {
+        self.parts.iter().try_fold(Coins::default(), |sum, part| sum.checked_add(part.amount?))
+    }
+
+    /// Whether a part of it went to an address that no part of the payout before went to; `None` while an address that is
+    /// not known decides that.
+    fn went_elsewhere(&self, before: &Self) -> Option<bool> {
+        let is_known = |address: &PayoutAddress| before.parts.iter().any(|part| part.address.as_ref() == Some(address));
+        let all_known = before.parts.iter().all(|part| part.address.is_some());
+        let mut elsewhere = Some(false);
+        for part in &self.parts {
+            match &part.address {
+                Some(address) if is_known(address) => {}
+                Some(_) if all_known => return Some(true),
+                Some(_) | None => elsewhere = None,
+            }
+        }
+        elsewhere
+    }
+}
+
 /// The answer of `payment_history`, or several answers merged.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Payments {
@@ -194,7 +253,7 @@ pub struct Payments {
 }
 
 impl Payments {
-    /// How many payouts there were.
+    /// How many payments there were.
     pub fn count(&self) -> Option<u64> {
         (self.unread == 0).then_some(self.by_id.len() as u64)
     }
@@ -207,15 +266,15 @@ impl Payments {
         self.by_id.values().try_fold(Coins::default(), |sum, payment| sum.checked_add(payment.amount?))
     }
 
-    /// The newest payout. Unknown while a row without a readable time might be it.
-    pub fn last(&self) -> Option<&Payment> {
+    /// The newest payout. Unknown while a row without a readable time might be a part of it.
+    pub fn last(&self) -> Option<Payout<'_>> {
         self.newest_two()?.0
     }
 
-    /// Whether the newest payout went to another address than the one before it; unknown with fewer than two.
+    /// Whether the newest payout went to an address that the one before did not go to; unknown with fewer than two.
     pub fn address_changed(&self) -> Option<bool> {
         let (newest, before) = self.newest_two()?;
-        Some(newest?.address.as_ref()? != before?.address.as_ref()?)
+        newest?.went_elsewhere(&before?)
     }
 
     /// The usual time between two payouts, in seconds: the median of the intervals between the newest ones. Unknown with
@@ -226,10 +285,10 @@ impl Payments {
         }
         let mut times = self.by_id.values().map(|payment| Some(payment.created?.0)).collect::<Option<Vec<_>>>()?;
         times.sort_unstable_by(|one, other| other.cmp(one));
-        times.truncate(RHYTHM_PAYOUTS);
         let mut intervals: Vec<_> = times.windows(2).map(|pair| pair[0] - pair[1]).collect();
         // What the pool pays in several parts is one payout; its parts would pull the median down to nothing.
         intervals.retain(|&interval| interval > SAME_PAYOUT_SECONDS);
+        intervals.truncate(RHYTHM_PAYOUTS - 1);
         if intervals.len() < RHYTHM_INTERVALS {
             return None;
         }
@@ -239,23 +298,28 @@ impl Payments {
         Some((intervals[(count - 1) / 2] + intervals[count / 2]) as f64 / 2.0)
     }
 
-    /// The newest payout and the one before it, by time and then by id; `None` while their order is not known.
-    fn newest_two(&self) -> Option<(Option<&Payment>, Option<&Payment>)> {
+    /// The newest payout and the one before it; `None` while their order is not known.
+    fn newest_two(&self) -> Option<(Option<Payout<'_>>, Option<Payout<'_>>)> {
         if self.unread > 0 {
             return None;
         }
-        let (mut newest, mut before) = (None, None);
-        for (id, payment) in &self.by_id {
-            let row = Some((payment.created?, id));
-            if row > newest {
-                (newest, before) = (row, newest);
-            } else if row > before {
-                before = row;
-            }
-        }
-        let payment = |row: Option<(_, &Id)>| row.and_then(|(_, id)| self.by_id.get(id));
-        Some((payment(newest), payment(before)))
+        let mut rows = self.by_id.values().map(|row| Some((row.created?, row))).collect::<Option<Vec<_>>>()?;
+        rows.sort_unstable_by_key(|(created, _)| *created);
+        let newest = take_payout(&mut rows);
+        let before = take_payout(&mut rows);
+        Some((newest, before))
     }
+}
+
+/// Takes the newest payout from rows in the order of their times.
+fn take_payout<'a>(rows: &mut Vec<(UnixSeconds, &'a Payment)>) -> Option<Payout<'a>> {
+    let (created, newest) = rows.pop()?;
+    let (mut parts, mut earliest) = (vec![newest], created.0);
+    while let Some((at, part)) = rows.pop_if(|(at, _)| earliest - at.0 <= SAME_PAYOUT_SECONDS) {
+        parts.push(part);
+        earliest = at.0;
+    }
+    Some(Payout { created, parts })
 }
 
 impl History for Payments {
@@ -282,6 +346,17 @@ impl History for Payments {
 /// The pool's calendar day at a moment.
 pub fn pool_day(now: Timestamp, day_utc_offset: Offset) -> Date {
     day_utc_offset.to_datetime(now).date()
+}
+
+/// The day of the pool before which, at a moment, all days are final.
+pub fn final_before(now: Timestamp, day_utc_offset: Offset) -> Date {
+    pool_day(now.checked_sub(GRACE).unwrap_or(now), day_utc_offset)
+}
+
+/// When the next day of the pool becomes final.
+pub fn next_final(now: Timestamp, day_utc_offset: Offset) -> Option<Timestamp> {
+    let midnight = day_start(final_before(now, day_utc_offset).tomorrow().ok()?, day_utc_offset)?;
+    Timestamp::from_second(midnight.0).ok()?.checked_add(GRACE).ok()
 }
 
 /// When a day of the pool begins.

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::{Timestamp, civil::Date, tz::Offset};
+use jiff::{civil::Date, tz::Offset};
 use tokio::{
     sync::{Semaphore, watch},
     task::{AbortHandle, JoinSet},
@@ -27,7 +27,7 @@ use crate::{
     client::{FetchError, PoolClient, proxy::Route},
     clock::Clock,
     config::{ApiKey, Config, Polling},
-    history::{History, Income, Payments, day_start, pool_day},
+    history::{History, Income, Payments, final_before, next_final, pool_day},
     model::{Endpoint, PoolStats, Reason, Target},
     store::{Failure, Slot, Store, TargetSlots},
 };
@@ -81,6 +81,8 @@ pub struct Tasks {
 struct TargetTasks {
     /// What they poll into; `None` for `main_stat`.
     slots: Option<Arc<TargetSlots>>,
+    /// How many workers are exported at most, by which their list is read.
+    workers_max: Option<usize>,
     handles: Vec<AbortHandle>,
 }
 
@@ -108,6 +110,8 @@ enum Whose {
 struct Owner {
     target: Target,
     key: ApiKey,
+    /// How many workers are exported at most; `None` when they are not polled.
+    workers_max: Option<usize>,
     slots: Arc<TargetSlots>,
 }
 
@@ -179,10 +183,13 @@ impl Poller {
                 (None, None) => true,
                 _ => false,
             };
-            if !(same && kept) {
+            let account = target.as_ref().and_then(|target| self.config.accounts.get(&target.account));
+            let same_list = of.workers_max == account.and_then(|account| account.workers_max);
+            let kept = same && kept && same_list;
+            if !kept {
                 of.handles.iter().for_each(AbortHandle::abort);
             }
-            same && kept
+            kept
         });
         self.terms.reloads.send_replace(());
         let jobs = self.jobs();
@@ -197,8 +204,10 @@ impl Poller {
             // The second poll comes at the slot's own place in the interval: never later than one interval from now.
             let phase = self.terms.polling.of(job.endpoint).interval.mul_f64(f64::from(place) / f64::from(count));
             let slots = owner.map(|owner| owner.slots.clone());
+            let workers_max = owner.and_then(|owner| owner.workers_max);
             let handle = tasks.tasks.spawn(job.run(self.terms.clone(), phase));
-            new.entry(target).or_insert_with(|| TargetTasks { slots, handles: Vec::new() }).handles.push(handle);
+            let of = new.entry(target).or_insert_with(|| TargetTasks { slots, workers_max, handles: Vec::new() });
+            of.handles.push(handle);
         }
         tasks.of.append(&mut new);
     }
@@ -221,10 +230,10 @@ impl Poller {
     pub async fn histories(&self, target: &Target, key: &ApiKey) -> Result<(Income, Payments), (Endpoint, FetchError)> {
         let client = &self.terms.client;
         let income = async {
-            let today = self.terms.today();
+            let final_before = self.terms.final_before();
             let ask = || client.profit_history(target, key, None);
             let mut income = patiently(target, Endpoint::ProfitHistory, ask).await?;
-            income.read_on(today);
+            income.read_on(final_before);
             Ok(income)
         };
         let payments = patiently(target, Endpoint::PaymentHistory, || client.payment_history(target, key, None));
@@ -241,7 +250,8 @@ impl Poller {
         let mut jobs = vec![job(Endpoint::MainStat, Whose::Pool(self.store.pool.clone()))];
         for (target, account) in self.config.targets() {
             let Some(slots) = self.store.targets.get(&target) else { continue };
-            let owner = Owner { target, key: account.key.clone(), slots: slots.clone() };
+            let workers_max = account.workers_max;
+            let owner = Owner { target, key: account.key.clone(), workers_max, slots: slots.clone() };
             let mut endpoints = vec![Endpoint::SummaryData, Endpoint::ProfitHistory, Endpoint::PaymentHistory];
             endpoints.extend(slots.workers.as_ref().map(|_| Endpoint::Workers));
             jobs.extend(endpoints.into_iter().map(|endpoint| job(endpoint, Whose::Owner(owner.clone()))));
@@ -256,14 +266,18 @@ impl Terms {
         pool_day(self.clock.now(), self.day_utc_offset)
     }
 
-    /// Waits until a little after the pool's next midnight: the accounts keep their places, within [`MIDNIGHT_SPREAD`].
+    /// Before which of the pool's days all days are final now.
+    fn final_before(&self) -> Date {
+        final_before(self.clock.now(), self.day_utc_offset)
+    }
+
+    /// Waits until the pool's day is final, and a part of [`MIDNIGHT_SPREAD`] longer: the accounts keep their places.
     async fn after_midnight(&self, phase: Duration) {
-        let midnight = self.today().tomorrow().ok().and_then(|day| day_start(day, self.day_utc_offset));
-        let midnight = midnight.and_then(|at| Timestamp::from_second(at.0).ok());
-        match midnight.and_then(|midnight| self.clock.until(midnight)) {
+        let day_is_final = next_final(self.clock.now(), self.day_utc_offset);
+        match day_is_final.and_then(|at| self.clock.until(at)) {
             Some(wait) => {
                 let place = phase.div_duration_f64(self.polling.history.interval);
-                tokio::time::sleep(wait + behind_midnight(place)).await;
+                tokio::time::sleep(wait + MIDNIGHT_SPREAD.mul_f64(place)).await;
             }
             None => std::future::pending().await,
         }
@@ -316,12 +330,6 @@ impl Terms {
     }
 }
 
-/// How long after midnight a slot is read: a second, so that the clocks may differ, and its place from 0 to 1 in the
-/// [`MIDNIGHT_SPREAD`].
-fn behind_midnight(place: f64) -> Duration {
-    Duration::from_secs(1) + MIDNIGHT_SPREAD.mul_f64(place)
-}
-
 impl Job {
     /// Polls for good.
     async fn run(mut self, terms: Arc<Terms>, phase: Duration) {
@@ -362,7 +370,7 @@ impl Job {
             false => (&terms.client, None),
         };
         let (endpoint, backoff) = (self.endpoint, &mut self.backoff);
-        let Owner { target, key, slots } = match &self.whose {
+        let Owner { target, key, workers_max, slots } = match &self.whose {
             Whose::Pool(slot) => return terms.record(slot, endpoint, None, backoff, client.main_stat()).await,
             Whose::Owner(owner) => owner,
         };
@@ -372,18 +380,20 @@ impl Job {
             Endpoint::SummaryData => {
                 terms.record(&slots.summary, endpoint, whose, backoff, client.summary_data(target, key)).await
             }
-            Endpoint::Workers => match &slots.workers {
-                Some(slot) => terms.record(slot, endpoint, whose, backoff, client.workers(target, key)).await,
-                None => None,
+            Endpoint::Workers => match (&slots.workers, *workers_max) {
+                (Some(slot), Some(max)) => {
+                    terms.record(slot, endpoint, whose, backoff, client.workers(target, key, max)).await
+                }
+                _ => None,
             },
             Endpoint::ProfitHistory => {
                 let read = |from| client.profit_history(target, key, from);
-                let poll = read_further(&mut self.complete_read, &slots.income, terms.today(), read);
+                let poll = read_further(&mut self.complete_read, &slots.income, terms, read);
                 terms.record(&slots.income, endpoint, whose, backoff, poll).await
             }
             Endpoint::PaymentHistory => {
                 let read = |from| client.payment_history(target, key, from);
-                let poll = read_further(&mut self.complete_read, &slots.payments, terms.today(), read);
+                let poll = read_further(&mut self.complete_read, &slots.payments, terms, read);
                 terms.record(&slots.payments, endpoint, whose, backoff, poll).await
             }
         }
@@ -433,11 +443,12 @@ async fn patiently<T, Asking: Future<Output = Result<T, FetchError>>>(
 async fn read_further<H: History, Reading: Future<Output = Result<H, FetchError>>>(
     complete_read: &mut Option<Instant>,
     slot: &Slot<H>,
-    today: Date,
+    terms: &Terms,
     read: impl FnOnce(Option<Date>) -> Reading,
 ) -> Result<H, FetchError> {
+    let final_before = terms.final_before();
     let known = slot.snapshot().good.map(|good| good.value);
-    let resume = known.as_ref().and_then(|known| known.resume_from(today));
+    let resume = known.as_ref().and_then(|known| known.resume_from(terms.today()));
     let mut history = match (resume_day(*complete_read, Instant::now(), resume), known) {
         (Some(from), Some(known)) => {
             let newer = read(Some(from)).await?;
@@ -451,7 +462,7 @@ async fn read_further<H: History, Reading: Future<Output = Result<H, FetchError>
             history
         }
     };
-    history.read_on(today);
+    history.read_on(final_before);
     Ok(history)
 }
 
@@ -498,8 +509,13 @@ mod tests {
     }
 
     #[test]
-    fn midnight_reads_come_soon_after_midnight() {
-        let seconds = [0.0, 0.5, 1.0].map(|place| super::behind_midnight(place).as_secs_f64());
-        assert_eq!(seconds, [1.0, 16.0, 31.0]);
+    fn days_are_read_when_they_are_final() {
+        for (now, next) in [
+            ("2024-03-04T12:00:00Z", "2024-03-04T16:00:01Z"),
+            ("2024-03-04T16:00:00.3Z", "2024-03-04T16:00:01Z"),
+            ("2024-03-04T16:00:01Z", "2024-03-05T16:00:01Z"),
+        ] {
+            assert_eq!(next_final(now.parse().unwrap(), Offset::constant(8)), next.parse().ok(), "{now}");
+        }
     }
 }

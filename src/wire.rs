@@ -16,7 +16,7 @@ use jiff::civil::Date;
 use serde_json::value::RawValue;
 use smol_str::SmolStr;
 
-use self::json::{Field, Object, known_object, object, objects, plain_list};
+use self::json::{Field, Object, known_object, list_rows, object, plain_list};
 pub use self::worker::{Worker, Workers};
 use crate::{
     config::RejectRateUnit,
@@ -37,6 +37,10 @@ const SUMMARY: [&str; 6] =
     ["active_workers", "unactive_workers", "hashrate_10min", "hashrate_1hour", "hashrate_24hour", "balance"];
 const INCOME: [&str; 5] = ["date", "hashrate", "pps_profit", "pplns_profit", "total_profit"];
 const PAYMENT: [&str; 4] = ["payment_id", "amount", "created_time", "address"];
+
+/// Where the identity of a row stands among its names.
+const DATE: usize = place(&INCOME, "date");
+const PAYMENT_ID: usize = place(&PAYMENT, "payment_id");
 
 /// Where a name stands in a list. To be asked while compiling (`const`), where it costs nothing, and where a name that
 /// is not in the list is an error; `cargo check` does not get so far, `cargo build` does.
@@ -129,6 +133,23 @@ pub struct Page<K, T> {
     pub rows: Vec<Option<(K, T)>>,
     /// How many rows the pool says the whole list has.
     pub total: Option<u64>,
+    /// What is wrong with its rows when none of them is an object.
+    pub without_objects: Option<ShapeError>,
+}
+
+impl<K, T> Page<K, T> {
+    /// The page as the first one of a list.
+    ///
+    /// # Errors
+    ///
+    /// When none of its rows is an object, so that this is another list. On a later page such rows are few among many,
+    /// and are skipped.
+    pub fn into_first(self) -> Result<Self, AnswerError> {
+        match self.without_objects {
+            Some(error) => Err(error.into()),
+            None => Ok(self),
+        }
+    }
 }
 
 /// Why an answer's text is no answer.
@@ -229,10 +250,10 @@ pub fn summary_data(text: &str, anomalies: &mut Anomalies) -> Result<Summary, An
 ///
 /// # Errors
 ///
-/// When the text is no answer or reports an error, or when `data` is no list of objects.
+/// When the text is no answer or reports an error, or when `data` is no list.
 pub fn profit_history(text: &str, anomalies: &mut Anomalies) -> Result<Page<Date, IncomeDay>, AnswerError> {
-    list(text, &INCOME, anomalies, |row, anomalies| {
-        let date = row.identity(0, anomalies, date);
+    list(text, &INCOME, DATE, anomalies, |row, anomalies| {
+        let date = row.identity(DATE, anomalies, date);
         let day = |date| IncomeDay {
             date,
             hashrate: row.read(1, anomalies, hashrate),
@@ -250,8 +271,8 @@ pub fn profit_history(text: &str, anomalies: &mut Anomalies) -> Result<Page<Date
 ///
 /// As [`profit_history`].
 pub fn payment_history(text: &str, anomalies: &mut Anomalies) -> Result<Page<Id, Payment>, AnswerError> {
-    list(text, &PAYMENT, anomalies, |row, anomalies| {
-        let id = row.identity(0, anomalies, Id::new)?;
+    list(text, &PAYMENT, PAYMENT_ID, anomalies, |row, anomalies| {
+        let id = row.identity(PAYMENT_ID, anomalies, Id::new)?;
         let amount = row.read(1, anomalies, coins);
         let created = row.read(2, anomalies, time);
         let address = row.read(3, anomalies, |text| (!text.is_empty()).then(|| PayoutAddress::new(text)));
@@ -265,7 +286,7 @@ pub fn payment_history(text: &str, anomalies: &mut Anomalies) -> Result<Page<Id,
 ///
 /// As [`profit_history`].
 pub fn workers(text: &str, unit: RejectRateUnit, anomalies: &mut Anomalies) -> Result<Page<Id, Worker>, AnswerError> {
-    list(text, &worker::FIELDS, anomalies, |row, anomalies| worker::read(row, unit, anomalies))
+    list(text, &worker::FIELDS, worker::ID, anomalies, |row, anomalies| worker::read(row, unit, anomalies))
 }
 
 /// Three fields beside each other, from the shortest window to the longest.
@@ -277,15 +298,25 @@ fn windows<const N: usize>(object: &Object<'_, N>, first: usize, anomalies: &mut
     }
 }
 
-/// A finite number that is not negative. What may be below zero needs another reader.
+/// A finite number that is not negative; negative zero is 0. What may be below zero needs another reader.
 fn figure(text: &str) -> Option<f64> {
     let text = text.trim();
+    match text.strip_prefix('-') {
+        // PHP writes what rounds to nothing from below as "-0.00000000".
+        Some(magnitude) => {
+            let digits = magnitude.split(['e', 'E']).next().unwrap_or_default();
+            let is_zero = digits.bytes().all(|byte| matches!(byte, b'0' | b'.'));
+            magnitude_of(magnitude).filter(|_| is_zero)
+        }
+        None => magnitude_of(text.strip_prefix('+').unwrap_or(text)),
+    }
+}
+
+/// A finite number without a sign.
+fn magnitude_of(text: &str) -> Option<f64> {
     // Rust reads "inf" and "nan" as numbers, too.
-    let begins = match text.as_bytes() {
-        [b'0'..=b'9' | b'.', ..] => true,
-        _ => text.trim_start_matches('+').starts_with(|c: char| c.is_ascii_digit() || c == '.'),
-    };
-    text.parse().ok().filter(|&number: &f64| begins && number.is_finite())
+    let begins = text.starts_with(|c: char| c.is_ascii_digit() || c == '.');
+    text.parse().ok().filter(|number: &f64| begins && number.is_finite())
 }
 
 fn hashrate(text: &str) -> Option<Hashrate> {
@@ -300,9 +331,11 @@ fn count(text: &str) -> Option<u64> {
     Some(number as u64)
 }
 
+/// An amount. Pools book corrections as negative ones.
 fn coins(text: &str) -> Option<Coins> {
-    figure(text)?;
-    Coins::parse(text.trim())
+    let text = text.trim();
+    magnitude_of(text.strip_prefix(['-', '+']).unwrap_or(text))?;
+    Coins::parse(text)
 }
 
 /// Unix seconds. A figure past the year 9999 is refused: it is in milliseconds, or nonsense.
@@ -339,21 +372,31 @@ pub fn printable(text: &str) -> SmolStr {
     text.chars().take(MAX_NAME_CHARACTERS).map(safe).collect()
 }
 
-/// A page of a list, each of its objects read by `row`.
+/// A page of a list, each of its objects read by `row`. A row that is no object is left out, and counted under the name of
+/// the identity.
 fn list<'a, K, T, const N: usize>(
     text: &'a str,
     names: &'static [&'static str; N],
+    identity: usize,
     anomalies: &mut Anomalies,
     row: impl Fn(&Object<'a, N>, &mut Anomalies) -> Option<(K, T)>,
 ) -> Result<Page<K, T>, AnswerError> {
-    let (envelope, objects) = match plain_list(text, names) {
+    let (envelope, list) = match plain_list(text, names) {
         Some(list) => list,
         None => {
             let envelope = open(text)?;
-            let objects = objects(data(&envelope)?, names)?;
-            (envelope, objects)
+            let list = list_rows(data(&envelope)?, names)?;
+            (envelope, list)
         }
     };
-    let rows = objects.iter().map(|object| row(object, anomalies)).collect();
-    Ok(Page { rows, total: envelope.read(2, anomalies, count) })
+    let without_objects = list.without_objects();
+    let read = |object: &Option<Object<'a, N>>| match object {
+        Some(object) => row(object, anomalies),
+        None => {
+            anomalies.add(names[identity]);
+            None
+        }
+    };
+    let rows = list.objects.iter().map(read).collect();
+    Ok(Page { rows, total: envelope.read(2, anomalies, count), without_objects })
 }

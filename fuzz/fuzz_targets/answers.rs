@@ -1,5 +1,5 @@
-//! Any text as an answer of the pool, to each of the five endpoints. Whatever comes out can be shown: nothing negative,
-//! nothing infinite, no name that is too long or plays tricks.
+//! Any text as an answer of the pool, to each of the five endpoints. Whatever comes out can be shown: nothing negative
+//! but amounts, nothing infinite, no name that is too long or plays tricks.
 
 #![no_main]
 
@@ -8,7 +8,7 @@ use std::fmt::Debug;
 use btcpool_exporter::{
     client::FetchError,
     config::RejectRateUnit,
-    model::{Coins, Endpoint, Hashrate, HashrateWindows, Id, Ratio, UnixSeconds, plays_tricks},
+    model::{Endpoint, Hashrate, HashrateWindows, Id, Ratio, UnixSeconds, plays_tricks},
     wire::{self, Anomalies, AnswerError, MAX_NAME_CHARACTERS, Page, Worker},
 };
 use libfuzzer_sys::fuzz_target;
@@ -33,7 +33,6 @@ fuzz_target!(|bytes: &[u8]| {
     if let Some(summary) = shown(wire::summary_data(&text, &mut anomalies)) {
         assert!([summary.active_workers, summary.inactive_workers].iter().flatten().all(|&count| count <= 1 << 53));
         windows(summary.hashrate);
-        coins(summary.balance);
     }
     known(Endpoint::SummaryData, &anomalies);
 
@@ -42,7 +41,6 @@ fuzz_target!(|bytes: &[u8]| {
         for (date, day) in rows.into_iter().flatten() {
             assert_eq!(date, day.date);
             hashrate(day.hashrate);
-            [day.pps, day.pplns, day.total].into_iter().for_each(coins);
         }
     }
     known(Endpoint::ProfitHistory, &anomalies);
@@ -51,7 +49,6 @@ fuzz_target!(|bytes: &[u8]| {
     if let Some(rows) = page(&text, &mut anomalies, wire::payment_history) {
         for (row_id, payment) in rows.into_iter().flatten() {
             id(&row_id);
-            coins(payment.amount);
             time(payment.created);
         }
     }
@@ -113,15 +110,13 @@ fn windows(windows: HashrateWindows) {
 }
 
 fn hashrate(hashrate: Option<Hashrate>) {
-    assert!(hashrate.is_none_or(|it| it.as_f64().is_finite() && it.as_f64() >= 0.0), "{hashrate:?}");
+    // Negative zero is 0.
+    let good = |it: Hashrate| it.as_f64().is_finite() && it.as_f64().is_sign_positive();
+    assert!(hashrate.is_none_or(good), "{hashrate:?}");
 }
 
 fn ratio(ratio: Option<Ratio>) {
     assert!(ratio.is_none_or(|it| (0.0..=1.0).contains(&it.as_f64())), "{ratio:?}");
-}
-
-fn coins(coins: Option<Coins>) {
-    assert!(coins.is_none_or(|it| it.units() >= 0), "{coins:?}");
 }
 
 fn time(time: Option<UnixSeconds>) {

@@ -202,5 +202,7 @@ fn workers(input: &mut Input<'_>) -> Workers {
     let answer = serde_json::json!({ "status": "OK", "data": rows }).to_string();
     let page = wire::workers(&answer, RejectRateUnit::Ratio, &mut Anomalies::default()).unwrap();
     let list: BTreeMap<_, _> = page.rows.into_iter().flatten().collect();
-    Workers { list: list.into_values().collect(), reported: input.maybe(|input| input.number::<u64>() >> 11), pages: 1 }
+    let not_read = if input.number::<u8>() < 16 { input.number::<u64>() >> 11 } else { 0 };
+    let reported = input.maybe(|input| input.number::<u64>() >> 11);
+    Workers { list: list.into_values().collect(), reported, not_read, pages: 1 }
 }

@@ -6,7 +6,10 @@
 //!
 //! The first page shows how many rows the server gives at once; the others are asked for side by side at that stride.
 //! A page that comes short leaves a gap, which is filled afterwards. When rows are missing at the end, or `total` moved
-//! meanwhile, the list shifted under the reading hands: it is read once more.
+//! meanwhile, the list shifted while it was read: it is read once more. Not when the reading before lacked as many rows:
+//! then the pool counts rows that it does not give, and another reading brings nothing.
+//!
+//! Reading stops at a bound on the rows.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +22,7 @@ use crate::{config::Api, wire::Page};
 /// A server whose list never ends is given up after so many pages in one pass: 100,000 rows at 50 a page.
 pub const MAX_PAGES: usize = 2000;
 
-/// A list that was read to its end.
+/// A list that was read to its end, or to the bound.
 #[derive(Debug, PartialEq)]
 pub struct Listing<K, T> {
     /// Distinct rows.
@@ -28,8 +31,25 @@ pub struct Listing<K, T> {
     pub reported: Option<u64>,
     /// Rows without a readable identity.
     pub left_out: u64,
-    /// How many pages it took.
+    /// How many pages the last reading took.
     pub pages: usize,
+    /// How many the first one took, when the list was read twice.
+    pub first_pages: Option<usize>,
+    /// Whether reading stopped at the bound.
+    pub is_cut: bool,
+}
+
+/// How a list is read.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadOptions {
+    /// Rows that a page is asked for.
+    pub page_size: usize,
+    /// Pages that are asked for side by side.
+    pub concurrency: usize,
+    /// No further page is asked for once there are as many rows.
+    pub max_rows: usize,
+    /// Rows that were missing at the end of the reading before.
+    pub known_missing: u64,
 }
 
 /// Rows by identity. As a rule they come in order, and nothing has to be looked up.
@@ -82,37 +102,45 @@ impl<K: Ord, T> Listing<K, T> {
         self.rows.len() as u64 + self.left_out
     }
 
-    /// Whether the pool says that there is more than it gave.
-    fn is_short(&self) -> bool {
-        self.reported.is_some_and(|reported| self.received() < reported)
+    /// Rows that the pool reports beyond those that came.
+    fn outstanding(&self) -> u64 {
+        self.reported.map_or(0, |reported| reported.saturating_sub(self.received()))
+    }
+
+    /// Rows that were asked for and did not come although the pool reports them.
+    pub fn missing(&self) -> u64 {
+        if self.is_cut { 0 } else { self.outstanding() }
+    }
+
+    /// Rows that were not asked for, by the pool's total.
+    pub fn not_read(&self) -> u64 {
+        if self.is_cut { self.outstanding() } else { 0 }
     }
 
     /// Whether `reported` and what came contradict each other.
     pub fn total_is_wrong(&self) -> bool {
-        self.reported.is_some_and(|reported| self.received() != reported)
+        !self.is_cut && self.reported.is_some_and(|reported| self.received() != reported)
     }
 }
 
 /// Reads every page. `fetch` is given the offset, and a token: once that is cancelled, a page that was not asked for yet
-/// need not be asked for any more. It asks for `page_size` rows. So many pages as `concurrency` are asked for side by
-/// side.
+/// need not be asked for any more.
 ///
 /// # Errors
 ///
 /// The first page's own error; `Incomplete` when a later page fails, or when there is no end to them.
-pub async fn read_all<K, T, Fetch, Pages>(
-    fetch: Fetch,
-    page_size: usize,
-    concurrency: usize,
-) -> Result<Listing<K, T>, FetchError>
+pub async fn read_all<K, T, Fetch, Pages>(fetch: Fetch, options: ReadOptions) -> Result<Listing<K, T>, FetchError>
 where
     K: Ord,
     Fetch: Fn(usize, CancellationToken) -> Pages,
     Pages: Future<Output = Result<Page<K, T>, FetchError>>,
 {
-    let pass = Pass::read(&fetch, page_size, concurrency).await?;
-    if pass.listing.is_short() || pass.total_moved {
-        return Ok(Pass::read(&fetch, page_size, concurrency).await?.listing);
+    let pass = Pass::read(&fetch, options).await?;
+    let missing = pass.listing.missing();
+    let is_new_shortage = missing > 0 && missing != options.known_missing;
+    if (is_new_shortage || pass.total_moved) && !pass.listing.is_cut {
+        let first_pages = Some(pass.listing.pages);
+        return Ok(Listing { first_pages, ..Pass::read(&fetch, options).await?.listing });
     }
     Ok(pass.listing)
 }
@@ -123,37 +151,43 @@ struct Pass<K, T> {
     /// Ranges of offsets whose rows came, by their beginning.
     covered: BTreeMap<usize, usize>,
     total_moved: bool,
+    max_rows: usize,
     /// Whether the server gives as many rows at once as it is asked for, so that larger pages would be fewer.
     heeds_page_size: bool,
 }
 
-/// What a page brought.
+/// How far the list has come with a page.
 #[derive(PartialEq)]
-enum Brought {
-    Rows,
+enum Progress {
+    NewRows,
     NothingNew,
+    /// The bound is reached.
+    Full,
 }
 
 impl<K: Ord, T> Pass<K, T> {
-    async fn read<Fetch, Pages>(fetch: &Fetch, page_size: usize, concurrency: usize) -> Result<Self, FetchError>
+    async fn read<Fetch, Pages>(fetch: &Fetch, options: ReadOptions) -> Result<Self, FetchError>
     where
         Fetch: Fn(usize, CancellationToken) -> Pages,
         Pages: Future<Output = Result<Page<K, T>, FetchError>>,
     {
-        let listing = Listing { rows: Rows::new(), reported: None, left_out: 0, pages: 0 };
-        let mut pass = Self { listing, covered: BTreeMap::new(), total_moved: false, heeds_page_size: false };
+        let ReadOptions { page_size, concurrency, max_rows, .. } = options;
+        let listing =
+            Listing { rows: Rows::new(), reported: None, left_out: 0, pages: 0, first_pages: None, is_cut: false };
+        let covered = BTreeMap::new();
+        let mut pass = Self { listing, covered, total_moved: false, max_rows, heeds_page_size: false };
         let first = fetch(0, CancellationToken::new()).await?;
         let stride = first.rows.len();
         pass.heeds_page_size = stride == page_size && page_size < Api::LARGEST_PAGE;
-        let mut brought = pass.take(0, first)?;
-        if brought == Brought::Rows && pass.listing.is_short() {
-            brought = pass.read_planned(fetch, stride, concurrency).await?;
+        let mut progress = pass.take(0, first)?;
+        if progress == Progress::NewRows && pass.listing.missing() > 0 {
+            progress = pass.read_planned(fetch, stride, concurrency).await?;
         }
         // What is left: gaps, or everything when the total is not told or is proven wrong.
-        while brought == Brought::Rows {
+        while progress == Progress::NewRows {
             let Some(offset) = pass.next_offset() else { break };
             let page = fetch(offset, CancellationToken::new()).await.map_err(|error| incomplete(offset, &error))?;
-            brought = pass.take(offset, page)?;
+            progress = pass.take(offset, page)?;
         }
         Ok(pass)
     }
@@ -164,30 +198,31 @@ impl<K: Ord, T> Pass<K, T> {
         fetch: &Fetch,
         stride: usize,
         concurrency: usize,
-    ) -> Result<Brought, FetchError>
+    ) -> Result<Progress, FetchError>
     where
         Fetch: Fn(usize, CancellationToken) -> Pages,
         Pages: Future<Output = Result<Page<K, T>, FetchError>>,
     {
         let total = self.listing.reported.and_then(|total| usize::try_from(total).ok()).unwrap_or(usize::MAX);
+        let end = total.min(self.max_rows);
         let enough = CancellationToken::new();
         let offsets = (1..MAX_PAGES)
-            .map_while(|page| stride.checked_mul(page).filter(|&offset| offset < total))
+            .map_while(|page| stride.checked_mul(page).filter(|&offset| offset < end))
             .take_while(|_| !enough.is_cancelled());
         let pages = stream::iter(offsets).map(|offset| {
             let page = fetch(offset, enough.clone());
             async move { (offset, page.await) }
         });
         let mut pages = std::pin::pin!(pages.buffered(concurrency));
-        let mut result = Ok(Brought::Rows);
+        let mut result = Ok(Progress::NewRows);
         // Once there is enough, or something failed, no further page is asked for; but requests that were sent are waited
         // for, so that every request made is a request counted.
         while let Some((offset, page)) = pages.next().await {
-            if result != Ok(Brought::Rows) {
+            if result != Ok(Progress::NewRows) {
                 continue;
             }
             result = page.map_err(|error| incomplete(offset, &error)).and_then(|page| self.take(offset, page));
-            if result != Ok(Brought::Rows) {
+            if result != Ok(Progress::NewRows) {
                 enough.cancel();
             }
         }
@@ -195,7 +230,7 @@ impl<K: Ord, T> Pass<K, T> {
     }
 
     /// Takes a page's rows.
-    fn take(&mut self, offset: usize, page: Page<K, T>) -> Result<Brought, FetchError> {
+    fn take(&mut self, offset: usize, page: Page<K, T>) -> Result<Progress, FetchError> {
         self.listing.pages += 1;
         if self.listing.pages > MAX_PAGES {
             let advice = if self.heeds_page_size { "; raise api.page_size" } else { "" };
@@ -207,18 +242,39 @@ impl<K: Ord, T> Pass<K, T> {
         // Rows that nobody can tell apart are taken for new ones where none were yet.
         let beyond = self.covered.values().all(|&until| until <= offset);
         self.covered.insert(offset, offset.saturating_add(page.rows.len()));
-        let mut unknown = 0;
+        let (mut identified, mut unknown) = (0, 0);
         for row in page.rows {
             match row {
                 Some((identity, row)) => {
                     self.listing.rows.insert(identity, row);
+                    identified += 1;
                 }
                 None => unknown += 1,
             }
         }
+        // Not beside rows that are known already: then this page came before, and so did they.
+        let is_repeated = identified > 0 && self.listing.rows.len() == known;
+        if is_repeated {
+            return Ok(Progress::NothingNew);
+        }
         self.listing.left_out += unknown;
+        if self.is_full() {
+            self.listing.is_cut = true;
+            return Ok(Progress::Full);
+        }
         let new = self.listing.rows.len() > known || (unknown > 0 && beyond);
-        Ok(if new { Brought::Rows } else { Brought::NothingNew })
+        Ok(if new { Progress::NewRows } else { Progress::NothingNew })
+    }
+
+    /// Whether there are as many rows as are read at most, and there are more, for all that is known.
+    fn is_full(&self) -> bool {
+        let (received, max) = (self.listing.received(), self.max_rows as u64);
+        match self.listing.reported {
+            Some(reported) if reported == received => false,
+            Some(reported) if reported > received => received >= max,
+            // Only an empty page proves the end.
+            _ => received > max,
+        }
     }
 
     /// Where to read on: at the first gap, or behind everything while the end is not known. `None`: the end is reached.

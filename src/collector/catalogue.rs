@@ -260,14 +260,14 @@ pub const CATALOGUE: &[Family] = &[
         COINS,
         TARGET,
         "The newest payout (payment_history amount)",
-        |view, out| each(view, out, |target| target.payments.as_ref()?.last()?.amount.map(amount)),
+        |view, out| each(view, out, |target| target.payments.as_ref()?.last()?.amount().map(amount)),
     ),
     gauge(
         "btcpool_account_last_payment_timestamp_seconds",
         SECONDS,
         TARGET,
         "When the newest payout was made (payment_history created_time)",
-        |view, out| each(view, out, |target| Some(Value::Real(target.payments.as_ref()?.last()?.created?.0 as f64))),
+        |view, out| each(view, out, |target| Some(Value::Real(target.payments.as_ref()?.last()?.created.0 as f64))),
     ),
     gauge(
         "btcpool_account_payment_interval_seconds",
@@ -292,7 +292,7 @@ pub const CATALOGUE: &[Family] = &[
         None,
         TARGET,
         "Distinct workers in the pool's list (workers)",
-        |view, out| each(view, out, |target| Some(Value::Whole(target.workers.as_ref()?.list.len() as u64))),
+        |view, out| each(view, out, |target| Some(Value::Whole(target.workers.as_ref()?.listed()))),
     ),
     gauge(
         "btcpool_account_workers_reported",
@@ -306,11 +306,7 @@ pub const CATALOGUE: &[Family] = &[
         None,
         TARGET,
         "Workers that are listed but not exported, cut by workers.max of the configuration",
-        |view, out| {
-            each(view, out, |target| {
-                Some(Value::Whole(target.workers.as_ref()?.list.len().saturating_sub(target.workers_max) as u64))
-            })
-        },
+        |view, out| each(view, out, |target| Some(Value::Whole(target.workers.as_ref()?.dropped(target.workers_max)))),
     ),
     // Each worker.
     worker(

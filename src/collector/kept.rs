@@ -233,7 +233,7 @@ mod tests {
                 active: Some(true),
                 ..Worker::new(Id::new(&number.to_string()).unwrap(), "a")
             };
-            let workers = Workers { list: (0..count).map(worker).collect(), reported: None, pages: 1 };
+            let workers = Workers { list: (0..count).map(worker).collect(), reported: None, not_read: 0, pages: 1 };
             let slots = store.targets.values().nth(account).unwrap();
             slots.workers.as_ref().unwrap().record(Timestamp::UNIX_EPOCH, Duration::ZERO, Ok(workers));
         };

@@ -149,72 +149,75 @@ pub fn known_object<'a, const N: usize>(
     if object.has_any() { Ok(object) } else { Err(ShapeError::at(path, "at least one known field", "none")) }
 }
 
-/// The objects of a list. PHP writes an empty list as `{}` at times.
-pub fn objects<'a, const N: usize>(
+/// The rows of a list.
+#[derive(Debug)]
+pub struct ListRows<'a, const N: usize> {
+    /// `None` for a row that is no object.
+    pub objects: Vec<Option<Object<'a, N>>>,
+    /// What stands in the first row that is no object: its index and its kind.
+    odd: Option<(usize, &'static str)>,
+    is_too_long: bool,
+}
+
+impl<'a, const N: usize> ListRows<'a, N> {
+    const fn new() -> Self {
+        Self { objects: Vec::new(), odd: None, is_too_long: false }
+    }
+
+    /// Adds a row: an object, or the kind of what stands there instead.
+    fn push(&mut self, row: Result<Object<'a, N>, &'static str>) {
+        if self.objects.len() == MAX_ROWS {
+            self.is_too_long = true;
+            return;
+        }
+        if let Err(kind) = row {
+            self.odd.get_or_insert((self.objects.len(), kind));
+        }
+        self.objects.push(row.ok());
+    }
+
+    /// The rows, unless there are too many.
+    fn checked(self) -> Result<Self, ShapeError> {
+        if self.is_too_long {
+            return Err(ShapeError(format!("data: more than {MAX_ROWS} rows on one page")));
+        }
+        Ok(self)
+    }
+
+    /// The first row that is no object as an error, when no row is an object.
+    pub fn without_objects(&self) -> Option<ShapeError> {
+        let (index, kind) = self.odd.filter(|_| self.objects.iter().all(Option::is_none))?;
+        Some(ShapeError::at(format_args!("data[{index}]"), "an object", kind))
+    }
+}
+
+/// The rows of a list. PHP encodes an array with gaps as an object whose keys are numbers, and at times an empty one as
+/// `{}`.
+pub fn list_rows<'a, const N: usize>(
     raw: &'a str,
     names: &'static [&'static str; N],
-) -> Result<Vec<Object<'a, N>>, ShapeError> {
-    match raw.as_bytes() {
-        [b'[', ..] => {}
-        [b'{', inner @ .., b'}'] if inner.trim_ascii().is_empty() => return Ok(Vec::new()),
-        [b'{', ..] => return Err(ShapeError::at("data", "a list", "an object that is not empty")),
-        _ => return Err(ShapeError::at("data", "a list", kind(raw))),
-    }
+) -> Result<ListRows<'a, N>, ShapeError> {
     let mut json = serde_json::Deserializer::from_str(raw);
-    Rows(ObjectSeed { names, plain: false }).deserialize(&mut json).map_err(|error| ShapeError::json(&error))?
-}
-
-/// A list as the pool really sends it, with its envelope, in one go; `None` for anything else.
-pub fn plain_list<'a, const N: usize>(
-    text: &'a str,
-    names: &'static [&'static str; N],
-) -> Option<(Object<'a, 6>, Vec<Object<'a, N>>)> {
-    let mut json = serde_json::Deserializer::from_str(text);
-    let (envelope, objects) = json.deserialize_map(PlainList(names)).ok()?;
-    json.end().ok()?;
-    let is_ok = matches!(envelope.field(0), Field::Text(status) if status == "OK");
-    objects.filter(|_| is_ok).map(|objects| (envelope, objects))
-}
-
-/// Reads an envelope with a list in it.
-struct PlainList<const N: usize>(&'static [&'static str; N]);
-
-impl<'a, const N: usize> Visitor<'a> for PlainList<N> {
-    type Value = (Object<'a, 6>, Option<Vec<Object<'a, N>>>);
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
+    let raw_rows = match raw.as_bytes() {
+        [b'[', ..] => json.deserialize_seq(RawRows),
+        [b'{', ..] => json.deserialize_map(RawRows),
+        _ => return Err(ShapeError::at("data", "a list", kind(raw))),
+    };
+    let raw_rows = raw_rows.map_err(|error| ShapeError::json(&error))?;
+    let raw_rows = raw_rows.ok_or_else(|| ShapeError::at("data", "a list", "an object that is not empty"))?;
+    let mut rows = ListRows::new();
+    for raw in raw_rows {
+        rows.push(if raw.starts_with('{') { Ok(object(raw, names, "data")?) } else { Err(kind(raw)) });
     }
-
-    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut envelope = Object { names: &ENVELOPE, fields: [None; 6] };
-        let mut objects = None;
-        while let Some(index) = map.next_key_seed(NameSeed { names: &ENVELOPE, next: 0, plain: true })? {
-            match index {
-                Some(1) => objects = map.next_value_seed(Rows(ObjectSeed { names: self.0, plain: true }))?.ok(),
-                Some(index) => envelope.fields[index] = Some(Raw::Json(map.next_value::<&'a RawValue>()?.get())),
-                None => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-            }
-        }
-        Ok((envelope, objects))
-    }
+    rows.checked()
 }
 
-/// Reads a list of objects.
-struct Rows<const N: usize>(ObjectSeed<N>);
+/// Reads the JSON of each row, of a list or of an object with numbers for keys; `None` for another object. Of too many rows
+/// it keeps one more than a page may have.
+struct RawRows;
 
-impl<'a, const N: usize> DeserializeSeed<'a> for Rows<N> {
-    type Value = Result<Vec<Object<'a, N>>, ShapeError>;
-
-    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'a, const N: usize> Visitor<'a> for Rows<N> {
-    type Value = Result<Vec<Object<'a, N>>, ShapeError>;
+impl<'a> Visitor<'a> for RawRows {
+    type Value = Option<Vec<&'a str>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list")
@@ -222,20 +225,113 @@ impl<'a, const N: usize> Visitor<'a> for Rows<N> {
 
     fn visit_seq<A: SeqAccess<'a>>(self, mut list: A) -> Result<Self::Value, A::Error> {
         let mut rows = Vec::new();
-        let mut wrong = None;
-        while let Some(object) = list.next_element_seed(self.0)? {
-            match object {
-                Ok(_) if rows.len() == MAX_ROWS => {
-                    wrong = Some(ShapeError(format!("data: more than {MAX_ROWS} rows on one page")));
-                }
-                Ok(object) => rows.push(object),
-                Err(kind) if wrong.is_none() => {
-                    wrong = Some(ShapeError::at(format_args!("data[{}]", rows.len()), "an object", kind));
-                }
-                Err(_) => {}
+        while let Some(raw) = list.next_element::<&'a RawValue>()? {
+            if rows.len() <= MAX_ROWS {
+                rows.push(raw.get());
             }
         }
-        Ok(wrong.map_or(Ok(rows), Err))
+        Ok(Some(rows))
+    }
+
+    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut rows = Some(Vec::new());
+        while let Some(NumberKey(is_number)) = map.next_key()? {
+            let raw = map.next_value::<&'a RawValue>()?;
+            rows = rows.filter(|_| is_number);
+            if let Some(rows) = rows.as_mut().filter(|rows| rows.len() <= MAX_ROWS) {
+                rows.push(raw.get());
+            }
+        }
+        Ok(rows)
+    }
+}
+
+/// Whether a key is a whole number.
+struct NumberKey(bool);
+
+impl<'a> serde::Deserialize<'a> for NumberKey {
+    fn deserialize<D: Deserializer<'a>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Digits;
+
+        impl Visitor<'_> for Digits {
+            type Value = NumberKey;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+
+            fn visit_bytes<E>(self, key: &[u8]) -> Result<NumberKey, E> {
+                Ok(NumberKey(!key.is_empty() && key.iter().all(u8::is_ascii_digit)))
+            }
+        }
+
+        // As bytes: half of a surrogate pair is no text.
+        deserializer.deserialize_bytes(Digits)
+    }
+}
+
+/// A list as the pool really sends it, with its envelope, in one go; `None` for anything else.
+pub fn plain_list<'a, const N: usize>(
+    text: &'a str,
+    names: &'static [&'static str; N],
+) -> Option<(Object<'a, 6>, ListRows<'a, N>)> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let (envelope, rows) = json.deserialize_map(PlainList(names)).ok()?;
+    json.end().ok()?;
+    let is_ok = matches!(envelope.field(0), Field::Text(status) if status == "OK");
+    rows.filter(|_| is_ok).map(|rows| (envelope, rows))
+}
+
+/// Reads an envelope with a list in it.
+struct PlainList<const N: usize>(&'static [&'static str; N]);
+
+impl<'a, const N: usize> Visitor<'a> for PlainList<N> {
+    type Value = (Object<'a, 6>, Option<ListRows<'a, N>>);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut envelope = Object { names: &ENVELOPE, fields: [None; 6] };
+        let mut rows = None;
+        while let Some(index) = map.next_key_seed(NameSeed { names: &ENVELOPE, next: 0, plain: true })? {
+            match index {
+                Some(1) => rows = map.next_value_seed(PlainRows(self.0))?.checked().ok(),
+                Some(index) => envelope.fields[index] = Some(Raw::Json(map.next_value::<&'a RawValue>()?.get())),
+                None => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok((envelope, rows))
+    }
+}
+
+/// Reads the rows of a list; fails with an object that is not plain.
+struct PlainRows<const N: usize>(&'static [&'static str; N]);
+
+impl<'a, const N: usize> DeserializeSeed<'a> for PlainRows<N> {
+    type Value = ListRows<'a, N>;
+
+    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'a, const N: usize> Visitor<'a> for PlainRows<N> {
+    type Value = ListRows<'a, N>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'a>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut rows = ListRows::new();
+        while let Some(row) = list.next_element_seed(ObjectSeed { names: self.0, plain: true })? {
+            rows.push(row);
+        }
+        Ok(rows)
     }
 }
 

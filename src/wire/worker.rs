@@ -6,7 +6,7 @@
 
 use smol_str::SmolStr;
 
-use super::{Anomalies, Object, figure, place, printable, status, time, windows};
+use super::{Anomalies, Object, count, figure, place, printable, status, time, windows};
 use crate::{
     config::RejectRateUnit,
     model::{HashrateWindows, Id, Ratio, UnixSeconds},
@@ -50,8 +50,22 @@ pub struct Workers {
     pub list: Vec<Worker>,
     /// How many the pool says there are.
     pub reported: Option<u64>,
-    /// How many pages the list came in.
+    /// Rows of the list that were not read, because it is longer than its bound; by the pool's own total.
+    pub not_read: u64,
+    /// Requests that a poll of the list takes.
     pub pages: usize,
+}
+
+impl Workers {
+    /// How many workers the pool's list has, those that were not read included.
+    pub fn listed(&self) -> u64 {
+        self.list.len() as u64 + self.not_read
+    }
+
+    /// How many of them are not exported when at most `max` are.
+    pub fn dropped(&self, max: usize) -> u64 {
+        self.list.len().saturating_sub(max) as u64 + self.not_read
+    }
 }
 
 /// The API's names, in the order in which the pool sends them. That is only an expectation, which makes reading quick: a
@@ -73,13 +87,16 @@ const fn at(name: &str) -> usize {
     place(&FIELDS, name)
 }
 
+/// Where the identity of a row stands among them.
+pub const ID: usize = at("worker_id");
+
 /// One row.
 pub fn read(
     row: &Object<'_, { FIELDS.len() }>,
     unit: RejectRateUnit,
     anomalies: &mut Anomalies,
 ) -> Option<(Id, Worker)> {
-    let id = row.identity(const { at("worker_id") }, anomalies, Id::new)?;
+    let id = row.identity(ID, anomalies, Id::new)?;
     let name = row.read(const { at("worker_name") }, anomalies, |text| Some(printable(text)));
     let mut above_one = false;
     let reject_ratio = row.read(const { at("reject_rate") }, anomalies, |text| {
@@ -99,7 +116,7 @@ pub fn read(
         // PHP's word for "never" is 0.
         last_active: row
             .read(const { at("last_active") }, anomalies, |text| {
-                if text.trim() == "0" { Some(None) } else { time(text).map(Some) }
+                if count(text) == Some(0) { Some(None) } else { time(text).map(Some) }
             })
             .flatten(),
         active: row.read(const { at("worker_status") }, anomalies, status),

@@ -664,6 +664,8 @@ fn judge_log(run: &Run, log: &str) {
             ("info", _) => {}
             // What concerns everybody.
             ("warn", message) if message.contains("percent") && run.entry.name.contains("percent") => {}
+            ("warn", message) if message.contains("longer than workers.max") && run.entry.name.contains("millions") => {
+            }
             ("warn", _) if matches!(run.entry.scope, Scope::Pause | Scope::LongPause) => {}
             _ => others.push(line),
         }

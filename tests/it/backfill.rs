@@ -177,19 +177,19 @@ async fn backfill_equals_a_scrape_at_the_time() {
         courses.entry(series).or_default().push((at.parse().unwrap(), value.parse().unwrap()));
     }
     for at in [
-        // The first day of the books, and the days behind it; the gap and its end; a year's end; now and then.
-        "2024-10-14T16:00:00Z",
+        // A second after midnight, when the day is final. The first day of the books, and the days behind it; the gap and its end; a year's end; now and then.
+        "2024-10-14T16:00:01Z",
         "2024-10-15T15:59:59Z",
-        "2024-10-15T16:00:00Z",
+        "2024-10-15T16:00:01Z",
         "2024-10-21T16:00:01Z",
         "2024-12-15T20:00:00Z",
-        "2024-12-16T16:00:00Z",
-        "2024-12-17T16:00:00Z",
+        "2024-12-16T16:00:01Z",
+        "2024-12-17T16:00:01Z",
         "2024-12-31T15:59:59Z",
-        "2024-12-31T16:00:00Z",
+        "2024-12-31T16:00:01Z",
         "2025-01-12T01:02:03Z",
         "2025-02-20T23:59:00Z",
-        "2025-03-02T16:00:00Z",
+        "2025-03-02T16:00:01Z",
     ] {
         let moment = seconds(at);
         let written: BTreeMap<_, _> = (courses.iter())
@@ -330,8 +330,25 @@ fn payouts_of_one_second_are_one_moment() {
     let samples = samples(terms("2024-05-11", 0), Income::default(), payments(&rows));
     let [begin, first, second] = ["2024-05-02T00:00:00Z", "2024-05-02T10:00:00Z", "2024-05-03T10:00:00Z"].map(seconds);
     assert_eq!(course(&samples, COUNT), [format!("0 {begin}"), format!("1 {first}"), format!("3 {second}")]);
-    assert_eq!(course(&samples, LAST), [format!("0.0000001 {first}"), format!("0.0000003 {second}")]);
+    assert_eq!(course(&samples, LAST), [format!("0.0000001 {first}"), format!("0.0000005 {second}")]);
     assert_eq!(course(&samples, CHANGED), [format!("1 {second}")]);
+}
+
+/// Each payout has one sample, so that samples can be summed.
+#[test]
+fn a_payout_in_parts_is_told_with_its_last_part() {
+    let rows = [
+        ("1", 10, "2024-05-02T10:00:00Z", "a"),
+        ("2", 20, "2024-05-02T10:09:00Z", "b"),
+        ("3", 30, "2024-05-02T10:18:00Z", "a"),
+        ("4", 40, "2024-05-03T10:00:00Z", "a"),
+        ("5", 50, "2024-05-11T23:59:00Z", "a"),
+        ("6", 60, "2024-05-12T00:01:00Z", "a"),
+    ];
+    let samples = samples(terms("2024-05-11", 0), Income::default(), payments(&rows));
+    let [first, second, third] = ["2024-05-02T10:18:00Z", "2024-05-03T10:00:00Z", "2024-05-11T23:59:00Z"].map(seconds);
+    let expected = [format!("0.0000006 {first}"), format!("0.0000004 {second}"), format!("0.0000005 {third}")];
+    assert_eq!(course(&samples, LAST), expected);
 }
 
 /// Ids are not promised to be in the order of time, nor are rows.
@@ -351,7 +368,7 @@ fn newest_two_payouts_by_time() {
         (&rows[2..], 30, Some(true)),
     ] {
         let payments = payments(rows);
-        let last = payments.last().and_then(|payment| payment.amount);
+        let last = payments.last().and_then(|payout| payout.amount());
         assert_eq!((last, payments.address_changed()), (Some(Coins::from_units(newest)), changed), "{rows:?}");
     }
     // The one before the newest is neither the first nor the last by id.

@@ -145,7 +145,7 @@ impl Known {
             worker("1001", "cut by the cap"),
         ];
         if let Some(slot) = &farm_btc.workers {
-            slot.record(at, took, Ok(Workers { list, reported: Some(5), pages: 1 }));
+            slot.record(at, took, Ok(Workers { list, reported: Some(5), not_read: 0, pages: 1 }));
         }
 
         // LTC fails throughout; it never had an answer.
@@ -156,7 +156,7 @@ impl Known {
         if let Some(slot) = &farm_ltc.workers {
             let mut hostile = worker("7", "quote \" backslash \\ break \n end");
             hostile.hashrate = windows(9.5e9, f64::NAN, 9.25e9);
-            slot.record(at, took, Ok(Workers { list: vec![hostile], reported: None, pages: 1 }));
+            slot.record(at, took, Ok(Workers { list: vec![hostile], reported: None, not_read: 0, pages: 1 }));
         }
 
         // A balance, and then a failure that leaves it standing.
@@ -265,7 +265,7 @@ fn of_worker(row: &Map<String, Value>) -> BTreeMap<String, f64> {
     let page = wire::workers(&answer, RejectRateUnit::Ratio, &mut Anomalies::default()).unwrap();
     let list = page.rows.into_iter().flatten().map(|(_, worker)| worker).collect();
     let slot = store.targets.values().next().and_then(|slots| slots.workers.as_ref()).unwrap();
-    slot.record(Timestamp::UNIX_EPOCH, Duration::ZERO, Ok(Workers { list, reported: None, pages: 1 }));
+    slot.record(Timestamp::UNIX_EPOCH, Duration::ZERO, Ok(Workers { list, reported: None, not_read: 0, pages: 1 }));
     let now = Moment { wall: NOW.parse().unwrap(), monotonic: Instant::now() };
     let text = render(View::known(&config, &store, &Scope::All, now), Format::Classic).unwrap();
     let mut series = series(&parser::parse(&text, Format::Classic).unwrap());

@@ -129,7 +129,7 @@ async fn thousand_days_sum_exactly() {
         ("income_coins{period=\"all\"}", coins(expected[2])),
         ("payments", 1000.0),
         ("paid_coins", coins(paid_sum)),
-        ("last_payment_coins", coins(i128::from(amount(0)))),
+        ("last_payment_coins", coins(i128::from(amount(0) + amount(1)))),
         ("last_payment_timestamp_seconds", 1_709_000_000.0 - 86_400.0),
         // Two payouts at once are one.
         ("payment_interval_seconds", 86_400.0),
@@ -178,6 +178,10 @@ fn payout_interval_is_the_recent_median() {
     let newer = (1..=30).map(|n| 39 * 24 + n * 48);
     assert_eq!(usual(&daily.chain(newer).collect::<Vec<_>>()), Some(48.0));
 
+    // Parts do not count as payouts: the newest thirty intervals are ten of two days, and twenty of one.
+    let in_parts = (1..=10).flat_map(|n| [39 * 24 + n * 48; 2]);
+    assert_eq!(usual(&(0..40).map(|n| n * 24).chain(in_parts).collect::<Vec<_>>()), Some(24.0));
+
     let row = |created| Payment { amount: None, created, address: None };
     let rows = (1..=5).map(|n| (Id::new(&n.to_string()).unwrap(), row(Some(UnixSeconds(n * 86_400)))));
     let mut payments = Payments { by_id: rows.collect(), unread: 0 };
@@ -189,14 +193,14 @@ fn payout_interval_is_the_recent_median() {
     assert_eq!(payments.usual_interval(), None, "one has no readable id");
 }
 
-/// The last second of a year and the first of the next, as pools at three offsets have them.
+/// The last second of a year and the first one in which it is final, as pools at three offsets have them.
 #[tokio::test]
 async fn running_day_ends_at_the_pools_midnight() {
     let date = |text: &str| text.parse::<Date>().unwrap();
     for (offset, before, after, new_year) in [
-        ("+08:00", "2023-12-31T15:59:59Z", "2023-12-31T16:00:00Z", 1_704_038_400.0),
-        ("+05:00", "2023-12-31T18:59:59Z", "2023-12-31T19:00:00Z", 1_704_049_200.0),
-        ("00:00", "2023-12-31T23:59:59Z", "2024-01-01T00:00:00Z", 1_704_067_200.0),
+        ("+08:00", "2023-12-31T15:59:59Z", "2023-12-31T16:00:01Z", 1_704_038_400.0),
+        ("+05:00", "2023-12-31T18:59:59Z", "2023-12-31T19:00:01Z", 1_704_049_200.0),
+        ("00:00", "2023-12-31T23:59:59Z", "2024-01-01T00:00:01Z", 1_704_067_200.0),
     ] {
         let pool = Pool::start().await;
         let income = List::default();

@@ -101,7 +101,7 @@ fn workers(random: &mut Rng) -> Workers {
     let mut list: Vec<_> = page.rows.into_iter().flatten().map(|(_, worker)| worker).collect();
     // As no pool could tell them: what would make a line break is taken out of those.
     list.iter_mut().for_each(|worker| worker.name = text(random).into());
-    Workers { list, reported: perhaps(random, |random| Some(random.u64(..))), pages: 1 }
+    Workers { list, reported: perhaps(random, |random| Some(random.u64(..))), not_read: 0, pages: 1 }
 }
 
 fn income(random: &mut Rng) -> Income {

@@ -4,7 +4,9 @@
 //! |---|---|
 //! | `client` | each endpoint's answers and failures, against a real HTTP server |
 //! | `transport` | connections to the pool: reuse, one retry, replacement, proxies, trust roots |
+//! | `answers` | unusual answers that are still readable: odd rows, compressed bodies, signed amounts |
 //! | `paging` | lists in pages, from servers that lie |
+//! | `lists` | lists that are short for good, or longer than is exported |
 //! | `exposition` | the whole text in both formats, against golden files |
 //! | `kept` | the fast way to the exposition: the same as the plain one, whatever a store holds |
 //! | `properties` | any answer, any name: never a panic, always a text that parses |
@@ -23,6 +25,7 @@
 //! | `secure` | the web configuration at work: TLS, clients' certificates, users, the rate limit, headers |
 //! | `web_config` | the web configuration: what each file comes to, and every broken rule |
 //! | `backfill` | the past as OpenMetrics: the same as was shown then, to the letter, and how the command ends |
+//! | `histories` | when a day is final, what belongs to one payout |
 //! | `income` | days, sums and payouts: exact, at every offset; the audit on the published samples |
 //! | `rules` | rules and dashboards: they name what there is; every alert is tested and explained; translations |
 //! | `demo` | the simulated pool, polled as the real one |
@@ -34,6 +37,7 @@
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 #![expect(clippy::excessive_precision, reason = "figures stand here as the pool wrote them")]
 
+mod answers;
 mod backfill;
 mod client;
 mod commands;
@@ -45,9 +49,11 @@ mod demo;
 mod docs;
 mod exposition;
 mod harness;
+mod histories;
 mod income;
 mod kept;
 mod keys;
+mod lists;
 mod manual;
 mod notify;
 mod page;

@@ -12,7 +12,7 @@ use std::{
 use btcpool_exporter::{
     client::{
         FetchError,
-        paging::{Listing, MAX_PAGES, read_all},
+        paging::{Listing, MAX_PAGES, ReadOptions, read_all},
     },
     model::Reason,
     wire::Page,
@@ -76,7 +76,7 @@ async fn read(list: List, page_size: usize, concurrency: usize) -> (BTreeSet<u64
     let pool = Pool::start().await;
     pool.responds("workers", list.clone()).await;
     let asking = Asking::with(&pool.base_url(), &format!("page_size: {page_size}, concurrency: {concurrency}"));
-    let workers = asking.client.workers(&asking.target, &asking.key).await.unwrap();
+    let workers = asking.client.workers(&asking.target, &asking.key, usize::MAX).await.unwrap();
     let ids: BTreeSet<u64> = workers.list.iter().map(|worker| worker.id.as_str().parse().unwrap()).collect();
     assert_eq!(ids.len(), workers.list.len(), "a worker is listed twice");
     let total = asking.anomalies().into_iter().find(|(field, _)| field == "workers total").map_or(0, |(_, n)| n);
@@ -99,7 +99,7 @@ async fn sequential_client_reads_page_by_page() {
     })
     .await;
     let asking = Asking::with(&pool.base_url(), "page_size: 10, concurrency: 4");
-    asking.client.careful().workers(&asking.target, &asking.key).await.unwrap();
+    asking.client.careful().workers(&asking.target, &asking.key, usize::MAX).await.unwrap();
     let asked = asked.lock().unwrap();
     assert_eq!(asked.len(), 6);
     assert!(asked.windows(2).all(|pair| pair[1] - pair[0] >= DELAY), "{asked:?}");
@@ -110,7 +110,7 @@ async fn all_of_1234_workers_at_50_a_page() {
     let pool = Pool::start().await;
     pool.responds("workers", List::of(1234)).await;
     let asking = Asking::with(&pool.base_url(), "page_size: 50, concurrency: 4");
-    let workers = asking.client.workers(&asking.target, &asking.key).await.unwrap();
+    let workers = asking.client.workers(&asking.target, &asking.key, usize::MAX).await.unwrap();
     let listed: Vec<u64> = workers.list.iter().map(|worker| worker.id.as_str().parse().unwrap()).collect();
     assert_eq!(listed, (1..=1234).collect::<Vec<_>>());
     assert_eq!(workers.reported, Some(1234));
@@ -239,7 +239,7 @@ async fn endless_list_is_given_up() {
     pool.responds("workers", list.clone()).await;
     // The request budget of the tests, 1000 a second, is what this takes its time for.
     let asking = Asking::with(&pool.base_url(), "page_size: 1");
-    let error = asking.client.workers(&asking.target, &asking.key).await.unwrap_err();
+    let error = asking.client.workers(&asking.target, &asking.key, usize::MAX).await.unwrap_err();
     let told = format!("it does not end within {MAX_PAGES} pages; raise api.page_size");
     assert_eq!(error, FetchError::Incomplete(told));
     assert_eq!(list.requests(), MAX_PAGES + 1);
@@ -249,7 +249,7 @@ async fn endless_list_is_given_up() {
     let pool = Pool::start().await;
     pool.responds("workers", one_row).await;
     let asking = Asking::with(&pool.base_url(), "page_size: 2");
-    let error = asking.client.workers(&asking.target, &asking.key).await.unwrap_err();
+    let error = asking.client.workers(&asking.target, &asking.key, usize::MAX).await.unwrap_err();
     assert_eq!(error, FetchError::Incomplete(format!("it does not end within {MAX_PAGES} pages")));
 }
 
@@ -267,7 +267,7 @@ async fn failed_page_makes_the_list_incomplete() {
     let pool = Pool::start().await;
     pool.responds("workers", Failing).await;
     let asking = Asking::with(&pool.base_url(), "page_size: 100, concurrency: 3");
-    let error = asking.client.workers(&asking.target, &asking.key).await.unwrap_err();
+    let error = asking.client.workers(&asking.target, &asking.key, usize::MAX).await.unwrap_err();
     assert_eq!(
         error.to_string(),
         "the list is not complete: the page at offset 200 failed: the pool answered HTTP 502; the trouble \
@@ -299,7 +299,7 @@ async fn failure_is_reported_before_its_pause() {
     pool.responds("workers", Limiting).await;
     // So few a second that further pages wait for their turn when the first refusal comes.
     let asking = Asking::with(&pool.base_url(), "page_size: 100, concurrency: 4, requests_per_second: 2");
-    let reading = asking.client.workers(&asking.target, &asking.key);
+    let reading = asking.client.workers(&asking.target, &asking.key, usize::MAX);
     let error = tokio::time::timeout(harness::PATIENCE, reading).await.expect("the failure waits").unwrap_err();
     assert_eq!(error.reason(), Reason::Incomplete);
     assert!(asking.client.pause_left().is_some());
@@ -322,7 +322,7 @@ async fn rows_without_an_id_do_not_end_the_list() {
     let pool = Pool::start().await;
     pool.responds("workers", Nameless).await;
     let asking = Asking::with(&pool.base_url(), "page_size: 100");
-    let workers = asking.client.workers(&asking.target, &asking.key).await.unwrap();
+    let workers = asking.client.workers(&asking.target, &asking.key, usize::MAX).await.unwrap();
     assert_eq!((workers.list.len(), workers.reported), (200, Some(300)));
     let counted: Vec<_> = asking.anomalies().into_iter().filter(|(field, _)| field.ends_with("worker_id")).collect();
     assert_eq!(counted, [("workers worker_id".to_owned(), 100)]);
@@ -334,7 +334,7 @@ async fn failed_first_page_keeps_its_reason() {
     let pool = Pool::start().await;
     pool.responds("workers", ResponseTemplate::new(502)).await;
     let asking = Asking::of(&pool.base_url());
-    let error = asking.client.workers(&asking.target, &asking.key).await.unwrap_err();
+    let error = asking.client.workers(&asking.target, &asking.key, usize::MAX).await.unwrap_err();
     assert_eq!(error.reason(), Reason::Http5xx);
 }
 
@@ -367,11 +367,13 @@ async fn pages_are_concurrent_within_the_limit() {
             most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             tokio::time::sleep(Duration::from_millis(50)).await;
             now.fetch_sub(1, Ordering::SeqCst);
-            Ok(Page { rows: (offset..offset + 100).map(|row| Some((row, ()))).collect(), total: Some(10_000) })
+            let rows = (offset..offset + 100).map(|row| Some((row, ()))).collect();
+            Ok(Page { rows, total: Some(10_000), without_objects: None })
         }
     };
+    let options = ReadOptions { page_size: 100, concurrency: 8, max_rows: usize::MAX, known_missing: 0 };
     let begin = tokio::time::Instant::now();
-    let listing: Listing<usize, ()> = read_all(fetch, 100, 8).await.unwrap();
+    let listing: Listing<usize, ()> = read_all(fetch, options).await.unwrap();
     assert_eq!((listing.rows.len(), most.load(Ordering::SeqCst)), (10_000, 8));
     // One round trip for the first page, and those of 99 more, eight at a time.
     assert_eq!(begin.elapsed().as_millis().div_ceil(50), 1 + 99_u128.div_ceil(8));

@@ -66,7 +66,8 @@ fn swallow(text: &str) {
         }
         if let Ok(page) = wire::workers(text, RejectRateUnit::Ratio, &mut anomalies) {
             let distinct: std::collections::BTreeMap<_, _> = page.rows.into_iter().flatten().collect();
-            let workers = Workers { list: distinct.into_values().collect(), reported: page.total, pages: 1 };
+            let workers =
+                Workers { list: distinct.into_values().collect(), reported: page.total, not_read: 0, pages: 1 };
             if let Some(slot) = &slots.workers {
                 slot.record(at, took, Ok(workers));
             }
@@ -102,7 +103,8 @@ fn list() -> impl Strategy<Value = String> {
     let field = (prop::sample::select(names.collect::<Vec<_>>()), value)
         .prop_map(|(name, value)| format!("\"{name}\":{value}"));
     let row = prop::collection::vec(field, 4..10).prop_map(|fields| format!("{{{}}}", fields.join(",")));
-    let row = prop_oneof![20 => row, 1 => Just("7".to_owned())];
+    let odd = prop::sample::select(vec!["7", "null", "\"\\ud800\"", "1e999", "[{}]", "true", "{}"]);
+    let row = prop_oneof![10 => row, 1 => odd.prop_map(str::to_owned)];
     let rest = prop::sample::select(vec![
         "",
         ",\"total\":\"3\"",
@@ -113,8 +115,16 @@ fn list() -> impl Strategy<Value = String> {
         ",",
     ]);
     let end = prop::sample::select(vec!["}", "}", "}", "} ", "}x", ""]);
-    (prop::collection::vec(row, 0..4), rest, end)
-        .prop_map(|(rows, rest, end)| format!("{{\"status\":\"OK\",\"data\":[{}]{rest}{end}", rows.join(",")))
+    let key = prop::sample::select(vec!["0", "17", "\\u0030", "", "x", "\\ud800", "-1"]);
+    let keyed = prop::collection::vec((key, row.clone()), 0..4).prop_map(|rows| {
+        let rows: Vec<_> = rows.iter().map(|(key, row)| format!("\"{key}\":{row}")).collect();
+        format!("{{{}}}", rows.join(","))
+    });
+    let data = prop_oneof![
+        3 => prop::collection::vec(row, 0..4).prop_map(|rows| format!("[{}]", rows.join(","))),
+        1 => keyed,
+    ];
+    (data, rest, end).prop_map(|(data, rest, end)| format!("{{\"status\":\"OK\",\"data\":{data}{rest}{end}"))
 }
 
 /// JSON of any shape, but with the API's own names, so that it gets somewhere.
@@ -185,7 +195,7 @@ proptest! {
         let worker = Worker { active: Some(true), ..Worker::new(Id::new("1").unwrap(), printable.clone()) };
         let families = render_and_parse(|store| {
             let slot = store.targets.values().next().and_then(|slots| slots.workers.as_ref()).unwrap();
-            slot.record(Timestamp::UNIX_EPOCH, Duration::ZERO, Ok(Workers { list: vec![worker], reported: None, pages: 1 }));
+            slot.record(Timestamp::UNIX_EPOCH, Duration::ZERO, Ok(Workers { list: vec![worker], reported: None, not_read: 0, pages: 1 }));
         });
         let active = families.iter().find(|family| family.name == "btcpool_worker_active").unwrap();
         prop_assert_eq!(active.samples[0].label("worker"), Some(&*printable));

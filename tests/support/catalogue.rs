@@ -25,6 +25,10 @@ pub const ALL: &[&str] = &["main_stat", "summary_data", "profit_history", "payme
 const OBJECTS: &[&str] = &["main_stat", "summary_data"];
 const LISTS: &[&str] = &["profit_history", "payment_history", "workers"];
 const WORKER_LIST: &[&str] = &["workers"];
+const AMOUNTS: &[&str] = &["summary_data", "profit_history", "payment_history"];
+
+/// How many workers a pool lists that lists too many.
+const LISTED_MILLIONS: u64 = 5_000_000;
 
 /// One fault.
 pub struct Entry {
@@ -199,6 +203,14 @@ fn figures(endpoint: &str) -> &'static [&'static str] {
     &FIGURES[endpoint]
 }
 
+/// The fields of a worker, but for the id.
+fn all_but_the_id() -> &'static [&'static str] {
+    static FIELDS: LazyLock<Vec<&str>> = LazyLock::new(|| {
+        wire::fields(Endpoint::Workers).filter(|field| !["worker_id", "total"].contains(field)).collect()
+    });
+    &FIELDS
+}
+
 /// Puts something else into every figure.
 fn each_figure(value: fn(&str, usize) -> Value) -> Fault {
     Fault::json(move |asked, answer| {
@@ -219,6 +231,19 @@ fn without_figures(endpoint: &str, before: &Series) -> Series {
         _ => &[],
     };
     before.clone().into_iter().filter(|(name, _)| kept.iter().any(|kept| name.starts_with(kept))).collect()
+}
+
+/// Makes another text of every amount.
+fn each_amount(change: fn(&str) -> String) -> Fault {
+    Fault::json(move |_, answer| {
+        rows(answer, |_, row| {
+            for field in ["balance", "pps_profit", "pplns_profit", "total_profit", "amount"] {
+                if let Some(amount) = row[field].as_str() {
+                    row[field] = change(amount).into();
+                }
+            }
+        });
+    })
 }
 
 /// Puts something into one field of every worker.
@@ -245,6 +270,13 @@ fn worker_ids(before: &Series) -> Vec<String> {
     let id = |name: &String| name.split_once("worker_id=\"")?.1.split_once('"').map(|(id, _)| id.to_owned());
     let ids: std::collections::BTreeSet<_> = before.keys().filter_map(id).collect();
     ids.into_iter().rev().collect()
+}
+
+/// Every worker but the list's first one.
+fn without_first_worker(before: &Series) -> Series {
+    let first = format!("worker_id=\"{}\"", worker_ids(before)[0]);
+    let others = before.clone().into_iter().filter(|(name, _)| !name.contains(&first)).collect();
+    with_values(&others, "btcpool_account_workers_listed", |listed| listed - 1.0)
 }
 
 /// Only so many of the list's workers, and what the list says of their number.
@@ -730,6 +762,19 @@ pub const CATALOGUE: &[Entry] = &[
         },
         fails("decode", "200"),
     ),
+    slot(
+        "cut compression in parts",
+        "cuts the second of two gzip members",
+        ALL,
+        |_| {
+            gzipped(|good| {
+                let mut body = [gzip(&good.body[..1]), gzip(&good.body[1..])].concat();
+                body.truncate(body.len() - 9);
+                body
+            })
+        },
+        fails("decode", "200"),
+    ),
     // The answer is too long.
     slot(
         "gzip bomb",
@@ -740,6 +785,19 @@ pub const CATALOGUE: &[Entry] = &[
                 let mut text = b"{\"status\":\"OK\",\"data\":[".to_vec();
                 text.resize(16 << 20, b' ');
                 gzip(&text)
+            });
+            gzipped(|_| BOMB.clone())
+        },
+        fails("body_too_large", "200"),
+    ),
+    slot(
+        "gzip bomb in parts",
+        "sends 64 gzip members of 64 KiB each",
+        ALL,
+        |_| {
+            static BOMB: LazyLock<Vec<u8>> = LazyLock::new(|| {
+                let begin = gzip(b"{\"status\":\"OK\",\"data\":[");
+                [begin, gzip(&[b' '; 64 << 10]).repeat(64)].concat()
             });
             gzipped(|_| BOMB.clone())
         },
@@ -873,6 +931,30 @@ pub const CATALOGUE: &[Entry] = &[
     ),
     slot("compressed", "compresses with gzip", ALL, |_| gzipped(|good| gzip(&good.body)), unchanged("all values")),
     slot(
+        "compressed in parts",
+        "compresses with gzip in two members",
+        ALL,
+        |_| {
+            gzipped(|good| {
+                let (front, back) = good.body.split_at(good.body.len() / 2);
+                [gzip(front), gzip(back)].concat()
+            })
+        },
+        unchanged("all values"),
+    ),
+    slot(
+        "compressed and padded",
+        "compresses with gzip, calls it `x-gzip`, and sends zeros behind it",
+        ALL,
+        |_| {
+            Fault::answer(|_, good| {
+                let body = [&*gzip(&good.body), &[0; 64]].concat();
+                (200, vec![json_type(), header("content-encoding", "x-gzip")], body)
+            })
+        },
+        unchanged("all values"),
+    ),
+    slot(
         "HTTP/1.0",
         "answers as HTTP/1.0, without a length",
         ALL,
@@ -976,7 +1058,7 @@ pub const CATALOGUE: &[Entry] = &[
         ALL,
         |_| {
             each_figure(|field, index| {
-                // Of other figures one may be below zero one day.
+                // Amounts may be below zero.
                 if ["poolHs", "hashrate", "hashrate_1hour"].contains(&field) {
                     return "-1".into();
                 }
@@ -1012,15 +1094,52 @@ pub const CATALOGUE: &[Entry] = &[
                 });
             })
         },
+        shows("that worker leaves and is counted", |_| &["worker_id"], |_, before| without_first_worker(before)),
+    ),
+    slot(
+        "a null row",
+        "sends null in place of a list's first row",
+        LISTS,
+        |_| {
+            Fault::json(|asked, answer| {
+                rows(answer, |index, row| {
+                    if asked.offset == Some(0) && index == 0 {
+                        *row = Value::Null;
+                    }
+                });
+            })
+        },
         shows(
-            "that worker leaves and is counted",
-            |_| &["worker_id"],
-            |_, before| {
-                let first = format!("worker_id=\"{}\"", worker_ids(before)[0]);
-                let others = before.clone().into_iter().filter(|(name, _)| !name.contains(&first)).collect();
-                with_values(&others, "btcpool_account_workers_listed", |listed| listed - 1.0)
+            "that row leaves and is counted; sums that lack it leave",
+            |endpoint| match endpoint {
+                "profit_history" => &["date"],
+                "payment_history" => &["payment_id"],
+                _ => &["worker_id"],
+            },
+            |endpoint, before| match endpoint {
+                "profit_history" => without(before, "btcpool_account_income_coins{"),
+                "payment_history" => Series::new(),
+                _ => without_first_worker(before),
             },
         ),
+    ),
+    slot(
+        "negative zero",
+        "tells `-0.00000000` as every amount",
+        AMOUNTS,
+        |_| each_amount(|_| "-0.00000000".to_owned()),
+        Expect::Shows { seen: "0", fields: |_| &[], series: Shown::Names(|_, before| before.clone()) },
+    ),
+    slot(
+        "negative amounts",
+        "tells every amount as a negative one",
+        AMOUNTS,
+        |_| each_amount(|amount| format!("-{amount}")),
+        Expect::Shows {
+            seen: "the amounts as told: corrections are booked so",
+            fields: |_| &[],
+            series: Shown::Names(|_, before| before.clone()),
+        },
     ),
     slot(
         "reject rate in percent",
@@ -1188,6 +1307,18 @@ pub const CATALOGUE: &[Entry] = &[
         shows("no worker; the numbers are 0", |_| &[], |_, before| first_workers(before, 0, Some(0.0))),
     ),
     slot(
+        "an object for a list",
+        "answers with an object whose keys are numbers in place of a list",
+        LISTS,
+        |_| {
+            envelope(|answer| {
+                let rows = answer["data"].as_array().unwrap().iter().enumerate();
+                answer["data"] = rows.map(|(index, row)| ((2 * index).to_string(), row.clone())).collect();
+            })
+        },
+        unchanged("all values"),
+    ),
+    slot(
         "an empty history",
         "answers `data: []` for the days that may still change",
         &["profit_history", "payment_history"],
@@ -1310,6 +1441,29 @@ pub const CATALOGUE: &[Entry] = &[
             "every worker, and the number as reported",
             |_| &["total"],
             |_, before| first_workers(before, WORKERS, Some(1e15)),
+        ),
+    ),
+    slot(
+        "millions of workers",
+        "lists five million workers, of which it tells ids only",
+        WORKER_LIST,
+        |_| {
+            Fault::json(|asked, answer| {
+                let first = asked.offset.unwrap_or(0);
+                answer["data"] =
+                    (first..first + 10_000).map(|id| json!({ "worker_id": (id + 1).to_string() })).collect();
+                answer["total"] = LISTED_MILLIONS.into();
+            })
+        },
+        shows(
+            "the number as reported, most of them dropped; the log says so",
+            |_| all_but_the_id(),
+            |_, before| {
+                let workers = without(before, "btcpool_worker_");
+                let workers = with_values(&workers, "btcpool_account_workers_listed", |_| LISTED_MILLIONS as f64);
+                let workers = with_values(&workers, "btcpool_account_workers_reported", |_| LISTED_MILLIONS as f64);
+                with_values(&workers, "btcpool_account_workers_dropped", |_| (LISTED_MILLIONS - 20_000) as f64)
+            },
         ),
     ),
     slot(

@@ -147,7 +147,7 @@ impl Draft<'_> {
     pub fn counts(&self) -> String {
         let view = self.subject.view;
         let known: Vec<_> = view.targets.iter().filter_map(|target| target.workers.as_ref()).collect();
-        let workers = known.iter().map(|workers| workers.list.len()).sum::<usize>();
+        let workers = known.iter().map(|workers| workers.listed()).sum::<u64>();
         let workers = shown((!known.is_empty()).then_some(workers));
         let lists = view.targets.iter().filter(|target| has_list(target)).count();
         self.language.counts(view.accounts.len(), &workers, known.len(), lists)
@@ -177,7 +177,7 @@ impl Draft<'_> {
                 self.sum(hashrates.len(), targets.len(), shown(Hashrate::new(hashrates.iter().sum()))),
                 count(|target| target.summary.as_ref()?.active_workers, targets.len()),
                 count(|target| target.summary.as_ref()?.inactive_workers, targets.len()),
-                count(|target| Some(target.workers.as_ref()?.list.len() as u64), with_lists),
+                count(|target| Some(target.workers.as_ref()?.listed()), with_lists),
                 coins(&|target| target.summary.as_ref()?.balance),
                 coins(&|target| target.income.as_ref()?.today(view.today)?.total),
                 // Days are not mixed: where the newest is an older one, yesterday's is not known.
@@ -282,9 +282,9 @@ impl Draft<'_> {
         let Some(workers) = &target.workers else {
             return Cell { value: UNKNOWN.to_owned(), ..Cell::default() };
         };
-        let listed = workers.list.len();
-        let withheld = workers.reported.filter(|&reported| reported > listed as u64);
-        let cut = listed.saturating_sub(target.workers_max);
+        let listed = workers.listed();
+        let withheld = workers.reported.filter(|&reported| reported > listed);
+        let cut = workers.dropped(target.workers_max);
         let notes =
             [withheld.map(|reported| self.language.withheld(reported)), (cut > 0).then(|| self.language.cut(cut))];
         let note = notes.into_iter().flatten().collect::<Vec<_>>().join("; ");

@@ -207,7 +207,7 @@ impl Language {
     }
 
     /// So many are not exported.
-    pub fn cut(self, cut: usize) -> String {
+    pub fn cut(self, cut: u64) -> String {
         match self {
             Self::English => format!("{cut} above workers.max"),
             Self::Russian => format!("{cut} сверх workers.max"),
