@@ -29,8 +29,8 @@ const BCRYPT_BYTES: usize = 72;
 pub struct Users {
     /// Not empty. Shared with the thread that computes.
     hashes: BTreeMap<String, Arc<BcryptHash>>,
-    /// Names and passwords that were right: their tags under `secret`, the oldest first.
-    right: Mutex<VecDeque<hmac::Tag>>,
+    /// Verified names and passwords. Shared with the thread that computes.
+    verified: Arc<Verified>,
     /// Of this process and these users only, so that a tag tells nothing and fits nothing else.
     secret: hmac::Key,
     /// Decides whose hash stands in for an unknown name's.
@@ -39,6 +39,25 @@ pub struct Users {
     turn: Arc<Semaphore>,
     /// How many may wait for that.
     queue: Semaphore,
+}
+
+/// A cache of verified names and passwords: their tags, the oldest first.
+#[derive(Default)]
+struct Verified(Mutex<VecDeque<hmac::Tag>>);
+
+impl Verified {
+    fn contains(&self, tag: &hmac::Tag) -> bool {
+        let tags = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tags.iter().any(|known| known.as_ref().ct_eq(tag.as_ref()).into())
+    }
+
+    fn insert(&self, tag: hmac::Tag) {
+        let mut tags = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if tags.len() >= REMEMBERED {
+            tags.pop_front();
+        }
+        tags.push_back(tag);
+    }
 }
 
 /// Whether a request may be answered.
@@ -65,7 +84,7 @@ impl Users {
         let secret = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).ok()?;
         (!hashes.is_empty()).then(|| Self {
             hashes,
-            right: Mutex::default(),
+            verified: Arc::default(),
             secret,
             stand_in: RandomState::new(),
             turn: Arc::new(Semaphore::new(1)),
@@ -77,7 +96,7 @@ impl Users {
     pub async fn admit(&self, authorization: Option<&HeaderValue>) -> Admission {
         let Some((name, password)) = authorization.and_then(credentials) else { return Admission::Refused };
         let tag = self.tag(&name, &password);
-        if self.remembers(&tag) {
+        if self.verified.contains(&tag) {
             return Admission::Granted;
         }
         let known = self.hashes.contains_key(&name);
@@ -85,16 +104,22 @@ impl Users {
         let Ok(_place) = self.queue.try_acquire() else { return Admission::Busy };
         // Nobody closes the semaphore.
         let Ok(turn) = self.turn.clone().acquire_owned().await else { return Admission::Busy };
-        // The turn goes along: a client that leaves does not stop what was begun for it.
+        // Another request may have had the same password verified while this one waited.
+        if self.verified.contains(&tag) {
+            return Admission::Granted;
+        }
+        let verified = self.verified.clone();
+        // The turn goes along: a client that leaves does not stop what was begun for it, and the result is cached before
+        // the next request has its turn.
         let computing = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            matches(&hash, &password)
+            let right = known & matches(&hash, &password);
+            if right {
+                verified.insert(tag);
+            }
+            right
         });
-        if !(known & matches!(computing.await, Ok(true))) {
-            return Admission::Refused;
-        }
-        self.remember(tag);
-        Admission::Granted
+        if matches!(computing.await, Ok(true)) { Admission::Granted } else { Admission::Refused }
     }
 
     /// A name's hash; for an unknown name another's, always the same one, so that the time that its cost takes tells
@@ -113,19 +138,6 @@ impl Users {
         context.update(name.as_bytes());
         context.update(password.expose_secret());
         context.sign()
-    }
-
-    fn remembers(&self, tag: &hmac::Tag) -> bool {
-        let right = self.right.lock().unwrap_or_else(PoisonError::into_inner);
-        right.iter().any(|known| known.as_ref().ct_eq(tag.as_ref()).into())
-    }
-
-    fn remember(&self, tag: hmac::Tag) {
-        let mut right = self.right.lock().unwrap_or_else(PoisonError::into_inner);
-        if right.len() >= REMEMBERED {
-            right.pop_front();
-        }
-        right.push_back(tag);
     }
 }
 
@@ -183,6 +195,24 @@ mod tests {
         assert!(asking.await.is_err());
         assert_eq!(users.turn.available_permits(), 0);
         assert_eq!(users.queue.available_permits(), QUEUE);
+    }
+
+    /// One computation remembers one tag, so the tags count the computations.
+    #[tokio::test]
+    async fn concurrent_right_logins_are_computed_once() {
+        let hash = BcryptHash::parse("$2a$06$m0CrhHm10qJ3lXRY.5zDGO3rS2KdeeWLuGmsfGlMfOxih58VYVfxe").unwrap();
+        let users = Arc::new(Users::new([("alice".to_owned(), hash)].into()).unwrap());
+        let right = HeaderValue::from_static("Basic YWxpY2U6YQ==");
+        let logins: Vec<_> = (0..QUEUE)
+            .map(|_| {
+                let (users, right) = (users.clone(), right.clone());
+                tokio::spawn(async move { users.admit(Some(&right)).await })
+            })
+            .collect();
+        for login in logins {
+            assert_eq!(login.await.unwrap(), Admission::Granted);
+        }
+        assert_eq!(users.verified.0.lock().unwrap().len(), 1);
     }
 
     #[tokio::test]
