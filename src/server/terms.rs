@@ -26,6 +26,9 @@ use crate::config::{ConfigError, sources::Sources};
 /// The path that is told to be ill even to strangers.
 const HEALTHY: &str = "/-/healthy";
 
+/// Paths without a rate limit: a stranger who uses it up must not have the exporter restarted by its probes.
+const PROBES: [&str; 2] = [HEALTHY, "/-/ready"];
+
 /// The terms in use, and where they are written.
 #[derive(Debug)]
 pub struct Web {
@@ -128,7 +131,7 @@ impl Terms {
 
     /// Answers a request, or says why not.
     pub async fn answer(&self, router: Router, request: Request<Body>) -> Response<Body> {
-        let mut response = match self.refuse(request.headers()).await {
+        let mut response = match self.refuse(request.uri().path(), request.headers()).await {
             None => route(router, request).await,
             Some(refusal) if request.uri().path() == HEALTHY && refusal.status() == StatusCode::UNAUTHORIZED => {
                 // Whoever only asks for the health has no password; that the program is ill is not kept from them.
@@ -145,8 +148,9 @@ impl Terms {
         response
     }
 
-    async fn refuse(&self, headers: &HeaderMap) -> Option<Response<Body>> {
-        if self.limit.as_ref().is_some_and(|limit| !limit.allow(Instant::now())) {
+    async fn refuse(&self, path: &str, headers: &HeaderMap) -> Option<Response<Body>> {
+        let limit = self.limit.as_ref().filter(|_| !PROBES.contains(&path));
+        if limit.is_some_and(|limit| !limit.allow(Instant::now())) {
             let message = "More requests than the rate limit of the web configuration allows; try again later.\n";
             return Some(harden(text(StatusCode::TOO_MANY_REQUESTS, message)));
         }

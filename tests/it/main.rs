@@ -13,6 +13,7 @@
 //! | `polling` | cadences, honesty under failure, accounts that do not touch each other |
 //! | `reload` | taking up another configuration while running |
 //! | `serving` | HTTP: negotiation, narrowing, discovery, health, limits |
+//! | `probes` | `/-/healthy` and `/-/ready` have no rate limit |
 //! | `secure` | the web configuration at work: TLS, clients' certificates, users, the rate limit, headers |
 //! | `web_config` | the web configuration: what each file comes to, and every broken rule |
 //! | `backfill` | the past as OpenMetrics: the same as was shown then, to the letter, and how the command ends |
@@ -46,6 +47,7 @@ mod page;
 mod paging;
 mod parser;
 mod polling;
+mod probes;
 mod properties;
 mod reload;
 mod rules;
