@@ -81,14 +81,14 @@ pub async fn serve(flags: &Flags, sockets: ListenFd) -> Result<(), Failure> {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         revision = env!("BTCPOOL_EXPORTER_REVISION"),
-        accounts = config.own_accounts().count(),
+        accounts = config.accounts.len(),
         targets = config.targets().count(),
         shard = format!("{} of {}", config.shard.index, config.shard.count),
         pool = %config.api.base_url,
         config = flags.config_file.as_ref().map(|path| path.display().to_string()),
         "starting",
     );
-    if config.accounts.is_empty() {
+    if config.accounts_in_all_shards == 0 {
         tracing::info!("no account is configured, so that only statistics of the whole pool will be served");
     }
     if let Some(idle) = of_other_shards(&config) {
@@ -276,14 +276,13 @@ fn summary(flags: &Flags, config: &Config, terms: &server::Terms, environment: &
             api.day_utc_offset
         ),
     ]);
-    let own: Vec<_> = config.own_accounts().collect();
     let shard = if config.shard.count > 1 {
-        format!(" of {} (shard {} of {})", config.accounts.len(), config.shard.index, config.shard.count)
+        format!(" of {} (shard {} of {})", config.accounts_in_all_shards, config.shard.index, config.shard.count)
     } else {
         String::new()
     };
-    lines.push(format!("accounts    {}{shard}", own.len()));
-    for (name, account) in own {
+    lines.push(format!("accounts    {}{shard}", config.accounts.len()));
+    for (name, account) in &config.accounts {
         let currencies: Vec<_> = account.currencies.iter().map(|currency| currency.as_str()).collect();
         let workers = match account.workers_max {
             Some(max) => format!("at most {max} workers"),
@@ -308,8 +307,8 @@ fn summary(flags: &Flags, config: &Config, terms: &server::Terms, environment: &
 
 /// Says so where there are accounts, and none of them is this process' own.
 fn of_other_shards(config: &Config) -> Option<String> {
-    let (all, shard) = (config.accounts.len(), config.shard);
-    let none = all > 0 && config.own_accounts().next().is_none();
+    let (all, shard) = (config.accounts_in_all_shards, config.shard);
+    let none = all > 0 && config.accounts.is_empty();
     none.then(|| format!("none of the {all} accounts falls to shard {} of {}", shard.index, shard.count))
 }
 

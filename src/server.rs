@@ -11,6 +11,7 @@ pub mod web_config;
 
 use std::{
     convert::Infallible,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     net::{Ipv4Addr, Ipv6Addr},
     pin::Pin,
@@ -301,13 +302,13 @@ impl HttpBody for Parts {
 
 /// What `?account=` narrows the exposition to; an error for an unknown account.
 fn scope(config: &Config, query: &str) -> Result<Scope, ()> {
-    let mut names = Vec::new();
+    let mut names = BTreeSet::new();
     for (_, value) in url::form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "account") {
         let name: AccountName = value.parse().map_err(|_| ())?;
-        if !config.own_accounts().any(|(known, _)| *known == name) {
+        if !config.accounts.contains_key(&name) {
             return Err(());
         }
-        names.push(name);
+        names.insert(name);
     }
     Ok(if names.is_empty() { Scope::All } else { Scope::Accounts(names) })
 }
@@ -370,11 +371,11 @@ async fn discovery(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) ->
         return text(StatusCode::BAD_REQUEST, "The Host header does not name an address.\n");
     };
     let config = app.shown().config;
-    let groups = config.own_accounts().map(|(name, account)| {
+    let groups = config.accounts.iter().map(|(name, account)| {
         let name = name.as_str().to_owned();
         let own = [("__param_account".to_owned(), name.clone()), ("__meta_btcpool_account".to_owned(), name)];
         let labels = account.labels.iter().map(|(name, value)| (format!("__meta_btcpool_label_{name}"), value.clone()));
-        let labels: std::collections::BTreeMap<_, _> = own.into_iter().chain(labels).collect();
+        let labels: BTreeMap<_, _> = own.into_iter().chain(labels).collect();
         serde_json::json!({ "targets": [host], "labels": labels })
     });
     let body = serde_json::Value::Array(groups.collect()).to_string();

@@ -307,6 +307,9 @@ impl<'a> Reader<'a> {
             }
             _ => self.integer(&["shard", "index"], &raw.shard.index, 0, count - 1)?,
         };
+        let shard = Shard { index: index as u64, count: count as u64 };
+        let accounts_in_all_shards = accounts.len();
+        accounts.retain(|name, _| shard.holds(name));
         Ok(Config {
             api: self.api(&raw.api)?,
             polling: Polling {
@@ -314,8 +317,9 @@ impl<'a> Reader<'a> {
                 history: self.cadence("history", &raw.polling.history)?,
             },
             accounts,
+            accounts_in_all_shards,
             block_subsidies,
-            shard: Shard { index: index as u64, count: count as u64 },
+            shard,
             web: self.web(&raw.web)?,
             log: Log {
                 level: self.read(&["log", "level"], &raw.log.level, "debug, info, warn or error", |text| match text

@@ -318,7 +318,7 @@ async fn each_field_of_a_worker_reaches_the_exposition_by_itself() {
 #[test]
 fn an_account_s_own_exposition_holds_nothing_of_others() {
     let known = Known::fill();
-    let scope = Scope::Accounts(vec!["гараж".parse().unwrap()]);
+    let scope = Scope::Accounts(["гараж".parse().unwrap()].into());
     let text = render(known.view(&scope, Duration::ZERO), Format::Classic).unwrap();
     let families = parser::parse(&text, Format::Classic).unwrap();
     let samples = families.iter().flat_map(|family| &family.samples);

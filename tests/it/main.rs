@@ -13,6 +13,7 @@
 //! | `polling` | cadences, honesty under failure, accounts that do not touch each other |
 //! | `reload` | taking up another configuration while running |
 //! | `serving` | HTTP: negotiation, narrowing, discovery, health, limits |
+//! | `account_query` | `?account=` with thousands of accounts: what the longest query costs |
 //! | `probes` | `/-/healthy` and `/-/ready` have no rate limit |
 //! | `secure` | the web configuration at work: TLS, clients' certificates, users, the rate limit, headers |
 //! | `web_config` | the web configuration: what each file comes to, and every broken rule |
@@ -29,6 +30,7 @@
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 #![expect(clippy::excessive_precision, reason = "figures stand here as the pool wrote them")]
 
+mod account_query;
 mod backfill;
 mod client;
 mod commands;
