@@ -4,6 +4,7 @@ mod connections;
 mod exposition;
 pub mod negotiation;
 pub mod page;
+mod refusals;
 mod terms;
 mod tls;
 mod users;

@@ -40,7 +40,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::{terms::Web, tls};
+use super::{refusals::Refusals, terms::Web, tls};
 
 /// How long open connections are waited for at the end.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -97,12 +97,13 @@ pub struct Server {
     router: Router,
     web: Arc<Web>,
     connections: Arc<Connections>,
+    refusals: Arc<Refusals>,
 }
 
 impl Server {
     /// A server of these routes.
     pub fn new(router: Router, web: Arc<Web>, limits: Limits) -> Self {
-        Self { router, web, connections: Arc::new(Connections::new(limits)) }
+        Self { router, web, connections: Arc::new(Connections::new(limits)), refusals: Arc::default() }
     }
 
     /// Serves connections of one listener until `shutdown`, and then those that are open until they are done.
@@ -160,7 +161,10 @@ impl Server {
                 self.speak(stream, protocol, &activity, &shutdown).await;
             }
             Err((error, stream)) => {
-                tracing::debug!(%peer, %error, "a client did not get through the TLS handshake");
+                match tls::refusal_reason(&error) {
+                    Some(reason) => self.refusals.log(peer, &reason),
+                    None => tracing::debug!(%peer, %error, "TLS handshake failed"),
+                }
                 tokio::select! {
                     () = hear_out(stream) => {}
                     _ = activity.overdue() => {}

@@ -22,6 +22,7 @@ use axum::http::{HeaderName, HeaderValue};
 use rustls::{
     RootCertStore, SupportedCipherSuite, SupportedProtocolVersion,
     crypto::{CryptoProvider, SupportedKxGroup, ring},
+    pki_types::CertificateDer,
     sign::CertifiedKey,
 };
 
@@ -97,8 +98,17 @@ pub enum ClientAuth {
 pub struct Credentials {
     /// The server's certificate and its key, which belong together.
     pub certified_key: Arc<CertifiedKey>,
-    /// Whose signature on a client's certificate counts; not empty. `None`: nobody was named.
-    pub authorities: Option<Arc<RootCertStore>>,
+    /// The authorities that may sign clients' certificates; `None`: there is no `client_ca_file`.
+    pub authorities: Option<Authorities>,
+}
+
+/// What `client_ca_file` holds; not empty.
+#[derive(Debug)]
+pub struct Authorities {
+    /// The certificates.
+    pub certificates: Vec<CertificateDer<'static>>,
+    /// The same, as trust anchors.
+    pub store: Arc<RootCertStore>,
 }
 
 /// How often may be asked, all clients together: a bucket of tokens.
@@ -166,12 +176,13 @@ impl Tls {
         let authorities = match &self.client_auth {
             ClientAuth::None | ClientAuth::Unverified { authorities: None, .. } => None,
             ClientAuth::Unverified { authorities: Some(pem), .. } | ClientAuth::Verified { authorities: pem, .. } => {
+                let certificates = pem.certificates(sources)?;
                 let mut store = RootCertStore::empty();
-                for certificate in pem.certificates(sources)? {
+                for certificate in &certificates {
                     let error = |_| pem.error("holds a certificate that cannot be understood");
-                    store.add(certificate).map_err(error)?;
+                    store.add(certificate.clone()).map_err(error)?;
                 }
-                Some(Arc::new(store))
+                Some(Authorities { certificates, store: Arc::new(store) })
             }
         };
         Ok(Credentials { certified_key: Arc::new(certified_key), authorities })

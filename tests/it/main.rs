@@ -15,6 +15,7 @@
 //! | `serving` | HTTP: negotiation, narrowing, discovery, health, limits |
 //! | `account_query` | `?account=` with thousands of accounts: what the longest query costs |
 //! | `probes` | `/-/healthy` and `/-/ready` have no rate limit |
+//! | `client_certificates` | which certificates of clients are taken, and what the log says of the others |
 //! | `secure` | the web configuration at work: TLS, clients' certificates, users, the rate limit, headers |
 //! | `web_config` | the web configuration: what each file comes to, and every broken rule |
 //! | `backfill` | the past as OpenMetrics: the same as was shown then, to the letter, and how the command ends |
@@ -33,6 +34,7 @@
 mod account_query;
 mod backfill;
 mod client;
+mod client_certificates;
 mod commands;
 mod config;
 mod connections;
