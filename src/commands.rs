@@ -345,23 +345,28 @@ fn serving(config: &Config, terms: &server::Terms) -> [String; 3] {
 ///
 /// [`Failure`]; `Running` when it is not, or does not answer.
 pub async fn health(flags: &Flags, url: Option<Url>) -> Result<(), Failure> {
-    let (url, whose) = match url {
-        Some(url) => (url, Whose::Any),
+    let (url, other, whose) = match url {
+        Some(url) => (url, None, Whose::Any),
         None => {
             let web = config::load_web(flags.config_file.as_deref(), environment()?, &flags.overrides())?;
-            let address = web.listen_addresses.first().map(reachable).unwrap_or_default();
+            let address = web.listen_addresses.first().cloned().unwrap_or_default();
             // Its certificates are not looked at: whoever asks may not be allowed to read them.
             let config = web.config_file.as_deref().map(|file| WebConfig::read(file, &mut Sources::default()));
             let scheme = if config.transpose()?.is_some_and(|config| config.tls.is_some()) { "https" } else { "http" };
-            let url = format!("{scheme}://{address}/-/healthy");
-            let error = |_| Failure::Usage(format!("{address} is no address that can be asked"));
-            (Url::parse(&url).map_err(error)?, Whose::Own)
+            let url = |address: ListenAddress| {
+                let error = |_| Failure::Usage(format!("{address} is no address that can be asked"));
+                Url::parse(&format!("{scheme}://{address}/-/healthy")).map_err(error)
+            };
+            // A socket that systemd binds may take IPv6 alone.
+            let ipv6 = address.host.is_none().then(|| ListenAddress { host: Some("::1".to_owned()), ..address });
+            (url(reachable(&address))?, ipv6.map(url).transpose()?, Whose::Own)
         }
     };
-    let mut shown = url.clone();
-    // Both fail only where there is no host, and then there is neither of the two.
-    let _ = (shown.set_username(""), shown.set_password(None));
-    client::health::ask(url, whose).await.map_err(|error| Failure::Running(format!("{shown}: {error}")))?;
+    client::health::ask_either(url, other, whose).await.map_err(|(mut url, error)| {
+        // Both fail only where there is no host, and then there is neither of the two.
+        let _ = (url.set_username(""), url.set_password(None));
+        Failure::Running(format!("{url}: {error}"))
+    })?;
     print("healthy\n")
 }
 

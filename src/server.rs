@@ -11,9 +11,9 @@ mod users;
 pub mod web_config;
 
 use std::{
-    convert::Infallible,
     collections::{BTreeMap, BTreeSet},
-    fmt,
+    convert::Infallible,
+    fmt, io,
     net::{Ipv4Addr, Ipv6Addr},
     pin::Pin,
     sync::{
@@ -36,7 +36,7 @@ use axum::{
 use futures_util::future::BoxFuture;
 use hyper::body::{Frame, SizeHint};
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_util::sync::CancellationToken;
@@ -64,6 +64,9 @@ const HEARTBEAT_LIMIT: Duration = Duration::from_secs(30);
 
 /// Expositions are made anew no more often because of polls; a scrape does not wait for that.
 const REFRESH_EVERY: Duration = Duration::from_secs(1);
+
+/// Connections that the kernel holds until they are accepted; the number that tokio and Rust's library use.
+const BACKLOG: u32 = 1024;
 
 /// What the handlers share.
 pub struct App {
@@ -182,22 +185,32 @@ pub fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// Binds an address to listen on; without a host every address of the machine, IPv6 and IPv4.
+/// Binds an address to listen on. Without a host, and for `[::]`, it is every address of the machine, IPv6 and IPv4.
 ///
 /// # Errors
 ///
 /// When it cannot be bound.
-pub async fn bind(address: &ListenAddress) -> std::io::Result<TcpListener> {
+pub async fn bind(address: &ListenAddress) -> io::Result<TcpListener> {
     match &address.host {
+        Some(host) if host.parse() == Ok(Ipv6Addr::UNSPECIFIED) => bind_every_address(address.port),
         Some(host) => TcpListener::bind((host.as_str(), address.port)).await,
-        None => match TcpListener::bind((Ipv6Addr::UNSPECIFIED, address.port)).await {
+        None => match bind_every_address(address.port) {
             // A machine without IPv6 has IPv4.
-            Err(error) if error.kind() != std::io::ErrorKind::AddrInUse => {
+            Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
                 TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port)).await
             }
             bound => bound,
         },
     }
+}
+
+/// Binds an IPv6 socket that takes IPv4 connections too, whatever `net.ipv6.bindv6only` says.
+fn bind_every_address(port: u16) -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v6()?;
+    socket.set_reuseaddr(true)?;
+    rustix::net::sockopt::set_ipv6_v6only(&socket, false)?;
+    socket.bind((Ipv6Addr::UNSPECIFIED, port).into())?;
+    socket.listen(BACKLOG)
 }
 
 /// Serves connections of one listener until `shutdown`: plain HTTP, for everybody.
@@ -301,7 +314,7 @@ impl HttpBody for Parts {
     }
 }
 
-/// What `?account=` narrows the exposition to; an error for an unknown account.
+/// The scope of a query: the accounts that `?account=` names, each once; an error for an unknown one.
 fn scope(config: &Config, query: &str) -> Result<Scope, ()> {
     let mut names = BTreeSet::new();
     for (_, value) in url::form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "account") {

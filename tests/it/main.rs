@@ -15,6 +15,7 @@
 //! | `serving` | HTTP: negotiation, narrowing, discovery, health, limits |
 //! | `account_query` | `?account=` with thousands of accounts: what the longest query costs |
 //! | `probes` | `/-/healthy` and `/-/ready` have no rate limit |
+//! | `listening` | `:PORT` takes IPv4 and IPv6, and `health` finds it by either |
 //! | `client_certificates` | which certificates of clients are taken, and what the log says of the others |
 //! | `secure` | the web configuration at work: TLS, clients' certificates, users, the rate limit, headers |
 //! | `web_config` | the web configuration: what each file comes to, and every broken rule |
@@ -45,6 +46,7 @@ mod exposition;
 mod harness;
 mod income;
 mod kept;
+mod listening;
 mod manual;
 mod notify;
 mod page;
