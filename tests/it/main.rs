@@ -14,6 +14,7 @@
 //! | `reload` | taking up another configuration while running |
 //! | `serving` | HTTP: negotiation, narrowing, discovery, health, limits |
 //! | `account_query` | `?account=` with thousands of accounts: what the longest query costs |
+//! | `raw_requests` | HTTP as bytes: old, odd and mistaken clients |
 //! | `probes` | `/-/healthy` and `/-/ready` have no rate limit |
 //! | `listening` | `:PORT` takes IPv4 and IPv6, and `health` finds it by either |
 //! | `client_certificates` | which certificates of clients are taken, and what the log says of the others |
@@ -55,6 +56,7 @@ mod parser;
 mod polling;
 mod probes;
 mod properties;
+mod raw_requests;
 mod reload;
 mod rules;
 mod secure;
