@@ -32,7 +32,9 @@ fn wrap(words: &[&str], command: &Command) -> Command {
 fn a_port_alone_takes_ipv4_and_ipv6() {
     let mut probe = in_own_network(&Command::new("true"));
     if !probe.stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
-        assert!(!cfg!(feature = "e2e"), "no namespaces here");
+        if cfg!(feature = "e2e") {
+            panic!("no namespaces here, so that net.ipv6.bindv6only cannot be set");
+        }
         return;
     }
     for address in [":20993", "[::]:20993"] {
@@ -57,7 +59,9 @@ async fn health_asks_ipv6_where_ipv4_refuses() {
     let listener = match TcpListener::bind("[::1]:0").await {
         Ok(listener) => listener,
         Err(error) => {
-            assert!(!cfg!(feature = "e2e"), "no IPv6 here: {error}");
+            if cfg!(feature = "e2e") {
+                panic!("no IPv6 here: {error}");
+            }
             return;
         }
     };
