@@ -91,8 +91,12 @@ impl Web {
     }
 
     /// Serves on other terms from now on. Connections that are open stay as they are; requests on them do not.
-    pub fn take_up(&self, terms: Terms) {
-        *self.terms.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(terms);
+    pub fn take_up(&self, mut terms: Terms) {
+        let mut current = self.terms.write().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(users), Some(before)) = (&mut terms.users, &current.users) {
+            users.inherit(before);
+        }
+        *current = Arc::new(terms);
     }
 }
 
@@ -201,5 +205,31 @@ impl Limiter {
             *full_at = then;
         }
         allowed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn verified_passwords_outlive_a_change_of_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("web.yml");
+        // A hash of "a", which takes more than a moment to compute.
+        let users =
+            "basic_auth_users: { alice: $2a$08$cfcvVd2aQ8CMvoMpP2EBfeodLEkkFJ9umNEfPD18.hUF62qqlC/V. }\n".to_owned();
+        std::fs::write(&file, &users).unwrap();
+        let web = Web::load(Some(&file)).unwrap();
+        let alice = HeaderValue::from_static("Basic YWxpY2U6YQ==");
+        let terms = web.terms();
+        assert_eq!(terms.users.as_ref().unwrap().admit(Some(&alice)).await, Admission::Granted);
+        std::fs::write(&file, users + "rate_limit: { interval: 1s, burst: 20 }\n").unwrap();
+        web.take_up(web.read_anew().unwrap().unwrap());
+        let terms = web.terms();
+        assert!(terms.limit.is_some());
+        assert_eq!(terms.users.as_ref().unwrap().admit(Some(&alice)).now_or_never(), Some(Admission::Granted));
     }
 }

@@ -29,9 +29,13 @@ const BCRYPT_BYTES: usize = 72;
 pub struct Users {
     /// Not empty. Shared with the thread that computes.
     hashes: BTreeMap<String, Arc<BcryptHash>>,
-    /// Verified names and passwords. Shared with the thread that computes.
-    verified: Arc<Verified>,
-    /// Of this process and these users only, so that a tag tells nothing and fits nothing else.
+    shared: Arc<Shared>,
+}
+
+/// What outlives a change of the users.
+struct Shared {
+    verified: Verified,
+    /// Of this process only, so that a tag tells nothing and fits nothing else.
     secret: hmac::Key,
     /// Decides whose hash stands in for an unknown name's.
     stand_in: RandomState,
@@ -84,38 +88,46 @@ impl Users {
         let secret = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).ok()?;
         (!hashes.is_empty()).then(|| Self {
             hashes,
-            verified: Arc::default(),
-            secret,
-            stand_in: RandomState::new(),
-            turn: Arc::new(Semaphore::new(1)),
-            queue: Semaphore::new(QUEUE),
+            shared: Arc::new(Shared {
+                verified: Verified::default(),
+                secret,
+                stand_in: RandomState::new(),
+                turn: Arc::new(Semaphore::new(1)),
+                queue: Semaphore::new(QUEUE),
+            }),
         })
+    }
+
+    /// Takes over what was verified under other users: it stays verified for each whose name and hash are the same.
+    pub fn inherit(&mut self, before: &Self) {
+        self.shared = before.shared.clone();
     }
 
     /// Whether a request with this `Authorization` header may be answered.
     pub async fn admit(&self, authorization: Option<&HeaderValue>) -> Admission {
         let Some((name, password)) = authorization.and_then(credentials) else { return Admission::Refused };
-        let tag = self.tag(&name, &password);
-        if self.verified.contains(&tag) {
-            return Admission::Granted;
-        }
-        let known = self.hashes.contains_key(&name);
         let Some(hash) = self.hash(&name) else { return Admission::Refused };
-        let Ok(_place) = self.queue.try_acquire() else { return Admission::Busy };
-        // Nobody closes the semaphore.
-        let Ok(turn) = self.turn.clone().acquire_owned().await else { return Admission::Busy };
-        // Another request may have had the same password verified while this one waited.
-        if self.verified.contains(&tag) {
+        // The stand-in for a name that was removed may be the same hash.
+        let known = self.hashes.contains_key(&name);
+        let tag = self.tag(&name, &password, &hash);
+        if known && self.shared.verified.contains(&tag) {
             return Admission::Granted;
         }
-        let verified = self.verified.clone();
+        let Ok(_place) = self.shared.queue.try_acquire() else { return Admission::Busy };
+        // Nobody closes the semaphore.
+        let Ok(turn) = self.shared.turn.clone().acquire_owned().await else { return Admission::Busy };
+        // Another request may have had the same password verified while this one waited.
+        if known && self.shared.verified.contains(&tag) {
+            return Admission::Granted;
+        }
+        let shared = self.shared.clone();
         // The turn goes along: a client that leaves does not stop what was begun for it, and the result is cached before
         // the next request has its turn.
         let computing = tokio::task::spawn_blocking(move || {
             let _turn = turn;
             let right = known & matches(&hash, &password);
             if right {
-                verified.insert(tag);
+                shared.verified.insert(tag);
             }
             right
         });
@@ -125,17 +137,20 @@ impl Users {
     /// A name's hash; for an unknown name another's, always the same one, so that the time that its cost takes tells
     /// nobody which names there are.
     fn hash(&self, name: &str) -> Option<Arc<BcryptHash>> {
-        let number = usize::try_from(self.stand_in.hash_one(name) % self.hashes.len() as u64).unwrap_or(0);
+        let number = usize::try_from(self.shared.stand_in.hash_one(name) % self.hashes.len() as u64).unwrap_or(0);
         let stand_in = self.hashes.values().nth(number);
         self.hashes.get(name).or(stand_in).cloned()
     }
 
-    /// What a name and a password are remembered by. The name's length goes first, so that nothing can be moved from
-    /// one to the other.
-    fn tag(&self, name: &str, password: &SecretBox<Vec<u8>>) -> hmac::Tag {
-        let mut context = hmac::Context::with_key(&self.secret);
+    /// The cache key of a name with its hash and a password. The hash is part of it, so that a changed one is not found;
+    /// the name's length goes first, so that nothing can be moved from one part to another.
+    fn tag(&self, name: &str, password: &SecretBox<Vec<u8>>, hash: &BcryptHash) -> hmac::Tag {
+        let mut context = hmac::Context::with_key(&self.shared.secret);
         context.update(&(name.len() as u64).to_be_bytes());
         context.update(name.as_bytes());
+        context.update(&hash.cost().to_be_bytes());
+        context.update(&hash.salt());
+        context.update(hash.expose_digest());
         context.update(password.expose_secret());
         context.sign()
     }
@@ -170,6 +185,8 @@ fn matches(hash: &BcryptHash, password: &SecretBox<Vec<u8>>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     /// `alice: wrong`.
@@ -188,21 +205,56 @@ mod tests {
             let users = users.clone();
             async move { users.admit(Some(&HEADER)).await }
         });
-        while users.turn.available_permits() > 0 {
+        while users.shared.turn.available_permits() > 0 {
             tokio::task::yield_now().await;
         }
         asking.abort();
         assert!(asking.await.is_err());
-        assert_eq!(users.turn.available_permits(), 0);
-        assert_eq!(users.queue.available_permits(), QUEUE);
+        assert_eq!(users.shared.turn.available_permits(), 0);
+        assert_eq!(users.shared.queue.available_permits(), QUEUE);
+    }
+
+    /// A hash of "a".
+    fn cheap() -> BcryptHash {
+        BcryptHash::parse("$2a$06$m0CrhHm10qJ3lXRY.5zDGO3rS2KdeeWLuGmsfGlMfOxih58VYVfxe").unwrap()
+    }
+
+    /// Another hash of "a".
+    fn other() -> BcryptHash {
+        BcryptHash::parse("$2a$08$cfcvVd2aQ8CMvoMpP2EBfeodLEkkFJ9umNEfPD18.hUF62qqlC/V.").unwrap()
+    }
+
+    fn named<const N: usize>(hashes: [(&str, BcryptHash); N]) -> Users {
+        Users::new(hashes.map(|(name, hash)| (name.to_owned(), hash)).into()).unwrap()
+    }
+
+    /// `NAME: a`.
+    fn header(name: &str) -> HeaderValue {
+        HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(format!("{name}:a")))).unwrap()
+    }
+
+    #[tokio::test]
+    async fn verified_passwords_outlive_a_change_of_other_users() {
+        let before = named([("alice", cheap()), ("bob", cheap()), ("carol", cheap())]);
+        for name in ["alice", "bob", "carol"] {
+            assert_eq!(before.admit(Some(&header(name))).await, Admission::Granted);
+        }
+        // Bob has another hash of the same password, carol has gone, and nothing can be computed.
+        let mut after = named([("alice", cheap()), ("bob", other())]);
+        after.inherit(&before);
+        let _turn = after.shared.turn.clone().acquire_owned().await;
+        let mut admitted = Vec::new();
+        for name in ["alice", "bob", "carol"] {
+            admitted.push(after.admit(Some(&header(name))).now_or_never());
+        }
+        assert_eq!(admitted, [Some(Admission::Granted), None, None]);
     }
 
     /// One computation remembers one tag, so the tags count the computations.
     #[tokio::test]
     async fn concurrent_right_logins_are_computed_once() {
-        let hash = BcryptHash::parse("$2a$06$m0CrhHm10qJ3lXRY.5zDGO3rS2KdeeWLuGmsfGlMfOxih58VYVfxe").unwrap();
-        let users = Arc::new(Users::new([("alice".to_owned(), hash)].into()).unwrap());
-        let right = HeaderValue::from_static("Basic YWxpY2U6YQ==");
+        let users = Arc::new(named([("alice", cheap())]));
+        let right = header("alice");
         let logins: Vec<_> = (0..QUEUE)
             .map(|_| {
                 let (users, right) = (users.clone(), right.clone());
@@ -212,20 +264,20 @@ mod tests {
         for login in logins {
             assert_eq!(login.await.unwrap(), Admission::Granted);
         }
-        assert_eq!(users.verified.0.lock().unwrap().len(), 1);
+        assert_eq!(users.shared.verified.0.lock().unwrap().len(), 1);
     }
 
     #[tokio::test]
     async fn more_than_may_wait_are_sent_away_at_once() {
         let users = users();
-        let _turn = users.turn.clone().acquire_owned().await;
+        let _turn = users.shared.turn.clone().acquire_owned().await;
         let waiting: Vec<_> = (0..QUEUE)
             .map(|_| {
                 let users = users.clone();
                 tokio::spawn(async move { users.admit(Some(&HEADER)).await })
             })
             .collect();
-        while users.queue.available_permits() > 0 {
+        while users.shared.queue.available_permits() > 0 {
             tokio::task::yield_now().await;
         }
         assert_eq!(users.admit(Some(&HEADER)).await, Admission::Busy);
