@@ -2,6 +2,7 @@
 
 mod connections;
 mod exposition;
+mod login_queue;
 pub mod negotiation;
 pub mod page;
 mod refusals;

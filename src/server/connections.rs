@@ -144,7 +144,7 @@ impl Server {
         let _ = stream.set_nodelay(true);
         let activity = place.activity.clone();
         let Some(config) = self.web.terms().tls.clone() else {
-            return self.speak(stream, Protocol::Http1, &activity, &shutdown).await;
+            return self.speak(stream, peer, Protocol::Http1, &activity, &shutdown).await;
         };
         let accepted = tokio::select! {
             accepted = TlsAcceptor::from(config).accept(stream).into_fallible() => accepted,
@@ -158,7 +158,7 @@ impl Server {
                     Some(tls::HTTP_2) => Protocol::Http2,
                     _ => Protocol::Http1,
                 };
-                self.speak(stream, protocol, &activity, &shutdown).await;
+                self.speak(stream, peer, protocol, &activity, &shutdown).await;
             }
             Err((error, stream)) => {
                 match tls::refusal_reason(&error) {
@@ -178,6 +178,7 @@ impl Server {
     async fn speak(
         self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        peer: SocketAddr,
         protocol: Protocol,
         activity: &Arc<Activity>,
         shutdown: &CancellationToken,
@@ -187,7 +188,7 @@ impl Server {
             let terms = self.web.terms();
             let router = self.router.clone();
             async move {
-                let response = terms.answer(router, request.map(Body::new)).await;
+                let response = terms.answer(router, request.map(Body::new), peer.ip()).await;
                 let (mut parts, body) = response.into_parts();
                 let held = std::mem::take(&mut parts.extensions);
                 Ok::<_, Infallible>(Response::from_parts(parts, Answer { body, rest: Bytes::new(), held, under_way }))

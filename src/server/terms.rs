@@ -1,6 +1,7 @@
 //! On what terms clients are served: what a web configuration means for connections and requests.
 
 use std::{
+    net::IpAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, RwLock},
     time::{Duration, Instant},
@@ -133,9 +134,9 @@ impl Terms {
         })
     }
 
-    /// Answers a request, or says why not.
-    pub async fn answer(&self, router: Router, request: Request<Body>) -> Response<Body> {
-        let mut response = match self.refuse(request.uri().path(), request.headers()).await {
+    /// Answers a request from an address, or says why not.
+    pub async fn answer(&self, router: Router, request: Request<Body>, peer: IpAddr) -> Response<Body> {
+        let mut response = match self.refuse(request.uri().path(), request.headers(), peer).await {
             None => route(router, request).await,
             Some(refusal) if request.uri().path() == HEALTHY && refusal.status() == StatusCode::UNAUTHORIZED => {
                 // Whoever only asks for the health has no password; that the program is ill is not kept from them.
@@ -152,14 +153,14 @@ impl Terms {
         response
     }
 
-    async fn refuse(&self, path: &str, headers: &HeaderMap) -> Option<Response<Body>> {
+    async fn refuse(&self, path: &str, headers: &HeaderMap, peer: IpAddr) -> Option<Response<Body>> {
         let limit = self.limit.as_ref().filter(|_| !PROBES.contains(&path));
         if limit.is_some_and(|limit| !limit.allow(Instant::now())) {
             let message = "More requests than the rate limit of the web configuration allows; try again later.\n";
             return Some(harden(text(StatusCode::TOO_MANY_REQUESTS, message)));
         }
         let users = self.users.as_ref()?;
-        match users.admit(headers.get(header::AUTHORIZATION)).await {
+        match users.admit(headers.get(header::AUTHORIZATION), peer).await {
             Admission::Granted => return None,
             Admission::Refused => {}
             Admission::Busy => {
@@ -224,12 +225,12 @@ mod tests {
         std::fs::write(&file, &users).unwrap();
         let web = Web::load(Some(&file)).unwrap();
         let alice = HeaderValue::from_static("Basic YWxpY2U6YQ==");
-        let terms = web.terms();
-        assert_eq!(terms.users.as_ref().unwrap().admit(Some(&alice)).await, Admission::Granted);
+        let (terms, peer) = (web.terms(), IpAddr::from([127, 0, 0, 1]));
+        assert_eq!(terms.users.as_ref().unwrap().admit(Some(&alice), peer).await, Admission::Granted);
         std::fs::write(&file, users + "rate_limit: { interval: 1s, burst: 20 }\n").unwrap();
         web.take_up(web.read_anew().unwrap().unwrap());
         let terms = web.terms();
         assert!(terms.limit.is_some());
-        assert_eq!(terms.users.as_ref().unwrap().admit(Some(&alice)).now_or_never(), Some(Admission::Granted));
+        assert_eq!(terms.users.as_ref().unwrap().admit(Some(&alice), peer).now_or_never(), Some(Admission::Granted));
     }
 }

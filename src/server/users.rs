@@ -4,23 +4,19 @@ use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
     hash::{BuildHasher as _, RandomState},
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 
+use super::{login_queue::LoginQueue, web_config::BcryptHash};
 use axum::http::HeaderValue;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ring::{hmac, rand::SystemRandom};
 use secrecy::{ExposeSecret as _, SecretBox};
 use subtle::ConstantTimeEq as _;
-use tokio::sync::Semaphore;
-
-use super::web_config::BcryptHash;
 
 /// How many names with their passwords are remembered: each that is not costs tens of milliseconds.
 const REMEMBERED: usize = 64;
-
-/// How many passwords may wait for their turn, the one that has it included.
-const QUEUE: usize = 32;
 
 /// bcrypt looks at no more of a password than this, in bytes.
 const BCRYPT_BYTES: usize = 72;
@@ -39,10 +35,8 @@ struct Shared {
     secret: hmac::Key,
     /// Decides whose hash stands in for an unknown name's.
     stand_in: RandomState,
-    /// One password is looked at at a time: whoever guesses many shall not have the whole machine.
-    turn: Arc<Semaphore>,
-    /// How many may wait for that.
-    queue: Semaphore,
+    /// One password is verified at a time: a client that guesses many must not get the whole machine.
+    queue: Arc<LoginQueue>,
 }
 
 /// A cache of verified names and passwords: their tags, the oldest first.
@@ -92,8 +86,7 @@ impl Users {
                 verified: Verified::default(),
                 secret,
                 stand_in: RandomState::new(),
-                turn: Arc::new(Semaphore::new(1)),
-                queue: Semaphore::new(QUEUE),
+                queue: Arc::new(LoginQueue::new()),
             }),
         })
     }
@@ -103,21 +96,25 @@ impl Users {
         self.shared = before.shared.clone();
     }
 
-    /// Whether a request with this `Authorization` header may be answered.
-    pub async fn admit(&self, authorization: Option<&HeaderValue>) -> Admission {
+    /// Whether a request with this `Authorization` header from this address may be answered.
+    pub async fn admit(&self, authorization: Option<&HeaderValue>, peer: IpAddr) -> Admission {
         let Some((name, password)) = authorization.and_then(credentials) else { return Admission::Refused };
         let Some(hash) = self.hash(&name) else { return Admission::Refused };
         // The stand-in for a name that was removed may be the same hash.
         let known = self.hashes.contains_key(&name);
         let tag = self.tag(&name, &password, &hash);
-        if known && self.shared.verified.contains(&tag) {
+        let is_verified = || known && self.shared.verified.contains(&tag);
+        if is_verified() {
             return Admission::Granted;
         }
-        let Ok(_place) = self.shared.queue.try_acquire() else { return Admission::Busy };
-        // Nobody closes the semaphore.
-        let Ok(turn) = self.shared.turn.clone().acquire_owned().await else { return Admission::Busy };
+        let Some(place) = self.shared.queue.enter(peer) else { return Admission::Busy };
+        let Some(first) = place.first().await else { return Admission::Busy };
         // Another request may have had the same password verified while this one waited.
-        if known && self.shared.verified.contains(&tag) {
+        if is_verified() {
+            return Admission::Granted;
+        }
+        let Some(turn) = first.turn().await else { return Admission::Busy };
+        if is_verified() {
             return Admission::Granted;
         }
         let shared = self.shared.clone();
@@ -187,7 +184,14 @@ fn matches(hash: &BcryptHash, password: &SecretBox<Vec<u8>>) -> bool {
 mod tests {
     use futures_util::FutureExt as _;
 
-    use super::*;
+    use std::{
+        net::Ipv4Addr,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
+
+    use super::{super::login_queue::MAX_PER_PEER, *};
+
+    const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     /// `alice: wrong`.
     const HEADER: HeaderValue = HeaderValue::from_static("Basic YWxpY2U6d3Jvbmc=");
@@ -203,15 +207,15 @@ mod tests {
         let users = users();
         let asking = tokio::spawn({
             let users = users.clone();
-            async move { users.admit(Some(&HEADER)).await }
+            async move { users.admit(Some(&HEADER), PEER).await }
         });
-        while users.shared.turn.available_permits() > 0 {
+        while !users.shared.queue.is_busy() {
             tokio::task::yield_now().await;
         }
         asking.abort();
         assert!(asking.await.is_err());
-        assert_eq!(users.shared.turn.available_permits(), 0);
-        assert_eq!(users.shared.queue.available_permits(), QUEUE);
+        assert!(users.shared.queue.is_busy());
+        assert_eq!(users.shared.queue.logins(PEER), 0);
     }
 
     /// A hash of "a".
@@ -237,15 +241,15 @@ mod tests {
     async fn verified_passwords_outlive_a_change_of_other_users() {
         let before = named([("alice", cheap()), ("bob", cheap()), ("carol", cheap())]);
         for name in ["alice", "bob", "carol"] {
-            assert_eq!(before.admit(Some(&header(name))).await, Admission::Granted);
+            assert_eq!(before.admit(Some(&header(name)), PEER).await, Admission::Granted);
         }
         // Bob has another hash of the same password, carol has gone, and nothing can be computed.
         let mut after = named([("alice", cheap()), ("bob", other())]);
         after.inherit(&before);
-        let _turn = after.shared.turn.clone().acquire_owned().await;
+        let _turn = after.shared.queue.hold().await;
         let mut admitted = Vec::new();
         for name in ["alice", "bob", "carol"] {
-            admitted.push(after.admit(Some(&header(name))).now_or_never());
+            admitted.push(after.admit(Some(&header(name)), PEER).now_or_never());
         }
         assert_eq!(admitted, [Some(Admission::Granted), None, None]);
     }
@@ -255,10 +259,10 @@ mod tests {
     async fn concurrent_right_logins_are_computed_once() {
         let users = Arc::new(named([("alice", cheap())]));
         let right = header("alice");
-        let logins: Vec<_> = (0..QUEUE)
+        let logins: Vec<_> = (0..MAX_PER_PEER)
             .map(|_| {
                 let (users, right) = (users.clone(), right.clone());
-                tokio::spawn(async move { users.admit(Some(&right)).await })
+                tokio::spawn(async move { users.admit(Some(&right), PEER).await })
             })
             .collect();
         for login in logins {
@@ -270,17 +274,52 @@ mod tests {
     #[tokio::test]
     async fn more_than_may_wait_are_sent_away_at_once() {
         let users = users();
-        let _turn = users.shared.turn.clone().acquire_owned().await;
-        let waiting: Vec<_> = (0..QUEUE)
+        let _turn = users.shared.queue.hold().await;
+        let waiting: Vec<_> = (0..MAX_PER_PEER)
             .map(|_| {
                 let users = users.clone();
-                tokio::spawn(async move { users.admit(Some(&HEADER)).await })
+                tokio::spawn(async move { users.admit(Some(&HEADER), PEER).await })
             })
             .collect();
-        while users.shared.queue.available_permits() > 0 {
+        while users.shared.queue.logins(PEER) < MAX_PER_PEER {
             tokio::task::yield_now().await;
         }
-        assert_eq!(users.admit(Some(&HEADER)).await, Admission::Busy);
+        assert_eq!(users.admit(Some(&HEADER), PEER).await, Admission::Busy);
         waiting.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+
+    #[tokio::test]
+    async fn a_crowd_from_one_address_keeps_no_other_out() {
+        let users = Arc::new(named([("alice", cheap())]));
+        let turn = users.shared.queue.hold().await;
+        let ended = Arc::new(AtomicUsize::new(0));
+        let crowd: Vec<_> = (0..MAX_PER_PEER)
+            .map(|_| {
+                let (users, ended) = (users.clone(), ended.clone());
+                tokio::spawn(async move {
+                    assert_eq!(users.admit(Some(&HEADER), PEER).await, Admission::Refused);
+                    ended.fetch_add(1, Ordering::SeqCst);
+                })
+            })
+            .collect();
+        while users.shared.queue.logins(PEER) < MAX_PER_PEER {
+            tokio::task::yield_now().await;
+        }
+        // Of IPv6 a whole network is one address.
+        let address = |host: u128| IpAddr::from((0x2001_0db8_u128 << 96 | host).to_be_bytes());
+        let right = header("alice");
+        let login = users.admit(Some(&right), address(1));
+        let (admission, ()) = tokio::join!(login, async {
+            assert_eq!(users.shared.queue.logins(address(2)), 1);
+            drop(turn);
+        });
+        assert_eq!(admission, Admission::Granted);
+        // One of the crowd came first.
+        let before = ended.load(Ordering::SeqCst);
+        assert!(before <= 1, "{before} of the crowd were before it");
+        for one in crowd {
+            one.await.unwrap();
+        }
+        assert_eq!(users.shared.queue.logins(PEER), 0);
     }
 }
