@@ -383,7 +383,10 @@ async fn ready(State(app): State<Arc<App>>) -> Response<Body> {
 async fn discovery(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Response<Body> {
     let address = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);
     let Some(host) = asked(&uri, &headers).filter(|host| !host.is_empty() && host.chars().all(address)) else {
-        return text(StatusCode::BAD_REQUEST, "The Host header does not name an address.\n");
+        return text(
+            StatusCode::BAD_REQUEST,
+            "The Host header does not name an address, or not the one of the request line.\n",
+        );
     };
     let config = app.shown().config;
     let groups = config.accounts.iter().map(|(name, account)| {
@@ -423,10 +426,18 @@ async fn reload(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Re
     }
 }
 
-/// The address that a client asked: HTTP/2 has it in the request itself.
+/// The address that a client asked: of the request line, as HTTP/2 and proxies have it, or of the Host header. `None` when
+/// there is none, or both and they differ.
 fn asked<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
-    let host = || headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    uri.authority().map(|authority| authority.as_str()).or_else(host)
+    let authority = uri.authority().map(|authority| authority.as_str());
+    match (authority, headers.get(header::HOST)) {
+        (None, None) => None,
+        (Some(authority), None) => Some(authority),
+        (authority, Some(host)) => {
+            let host = host.to_str().ok()?;
+            authority.is_none_or(|authority| authority.eq_ignore_ascii_case(host)).then_some(host)
+        }
+    }
 }
 
 fn text(status: StatusCode, message: impl Into<Body>) -> Response<Body> {

@@ -10,7 +10,7 @@ use std::{
 use axum::{
     Router,
     body::Body,
-    http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header},
 };
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
@@ -136,7 +136,12 @@ impl Terms {
 
     /// Answers a request from an address, or says why not.
     pub async fn answer(&self, router: Router, request: Request<Body>, peer: IpAddr) -> Response<Body> {
-        let mut response = match self.refuse(request.uri().path(), request.headers(), peer).await {
+        let refusal = if has_one_host(&request) {
+            self.refuse(request.uri().path(), request.headers(), peer).await
+        } else {
+            Some(harden(text(StatusCode::BAD_REQUEST, "A request must have one Host header.\n")))
+        };
+        let mut response = match refusal {
             None => route(router, request).await,
             Some(refusal) if request.uri().path() == HEALTHY && refusal.status() == StatusCode::UNAUTHORIZED => {
                 // Whoever only asks for the health has no password; that the program is ill is not kept from them.
@@ -173,6 +178,15 @@ impl Terms {
         let challenge = HeaderValue::from_static("Basic realm=\"btcpool-exporter\", charset=\"UTF-8\"");
         refusal.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         Some(refusal)
+    }
+}
+
+/// Whether it is clear which host a request is for: HTTP/1.1 demands a Host header, and none allows two.
+fn has_one_host(request: &Request<Body>) -> bool {
+    match request.headers().get_all(header::HOST).iter().count() {
+        0 => request.version() != Version::HTTP_11,
+        1 => true,
+        _ => false,
     }
 }
 

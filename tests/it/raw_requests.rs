@@ -55,7 +55,8 @@ async fn odd_requests_get_the_right_status() {
         let labels = r#"{"__meta_btcpool_account":"farm","__param_account":"farm"}"#;
         format!(r#"[{{"labels":{labels},"targets":["{target}"]}}]"#)
     };
-    let no_address = "The Host header does not name an address.\n";
+    let no_address = "The Host header does not name an address, or not the one of the request line.\n";
+    let no_host = "A request must have one Host header.\n";
     for (request, status, body) in [
         ("GET /-/healthy HTTP/1.0\r\n\r\n", "HTTP/1.0 200 OK", "healthy\n"),
         ("OPTIONS / HTTP/1.0\r\n\r\n", "HTTP/1.0 405 Method Not Allowed", ""),
@@ -87,6 +88,28 @@ async fn odd_requests_get_the_right_status() {
             "HTTP/1.1 400 Bad Request",
             no_address,
         ),
+        (
+            "GET http://other.example/sd HTTP/1.1\r\nHost: exporter.example:10058\r\nConnection: close\r\n\r\n",
+            "HTTP/1.1 400 Bad Request",
+            no_address,
+        ),
+        (
+            "GET http://other.example/-/healthy HTTP/1.1\r\nHost: exporter.example\r\nConnection: close\r\n\r\n",
+            "HTTP/1.1 200 OK",
+            "healthy\n",
+        ),
+        ("GET /-/healthy HTTP/1.1\r\nConnection: close\r\n\r\n", "HTTP/1.1 400 Bad Request", no_host),
+        (
+            "GET http://exporter.example/-/healthy HTTP/1.1\r\nConnection: close\r\n\r\n",
+            "HTTP/1.1 400 Bad Request",
+            no_host,
+        ),
+        (
+            "GET /-/healthy HTTP/1.1\r\nHost: x\r\nHost: x\r\nConnection: close\r\n\r\n",
+            "HTTP/1.1 400 Bad Request",
+            no_host,
+        ),
+        ("GET /-/healthy HTTP/1.0\r\nHost: x\r\nHost: y\r\n\r\n", "HTTP/1.0 400 Bad Request", no_host),
         ("GET /sd HTTP/1.0\r\n\r\n", "HTTP/1.0 400 Bad Request", no_address),
         (
             "PROXY TCP4 192.0.2.1 192.0.2.2 56324 10058\r\nGET /metrics HTTP/1.1\r\nHost: x\r\n\r\n",
