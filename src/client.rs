@@ -225,7 +225,7 @@ const fn what_to_check(with_key: bool) -> &'static str {
 }
 
 /// The HTTP client could not be made: no trust roots on this machine, for one.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("the HTTP client cannot be set up: {0}; are CA certificates installed (Debian: ca-certificates)?")]
 pub struct SetupError(String);
 

@@ -12,6 +12,7 @@
 //! | `notify` | what a service manager is told: start, reloads, end, signs of life |
 //! | `polling` | cadences, honesty under failure, accounts that do not touch each other |
 //! | `reload` | taking up another configuration while running |
+//! | `reload_queue` | many reloads at once |
 //! | `serving` | HTTP: negotiation, narrowing, discovery, health, limits |
 //! | `account_query` | `?account=` with thousands of accounts: what the longest query costs |
 //! | `raw_requests` | HTTP as bytes: old, odd and mistaken clients |
@@ -58,6 +59,7 @@ mod probes;
 mod properties;
 mod raw_requests;
 mod reload;
+mod reload_queue;
 mod rules;
 mod secure;
 mod serving;
