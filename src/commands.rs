@@ -89,7 +89,7 @@ pub async fn serve(flags: &Flags, sockets: ListenFd) -> Result<(), Failure> {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         revision = env!("BTCPOOL_EXPORTER_REVISION"),
-        accounts = config.own_accounts().count(),
+        accounts = config.accounts.len(),
         targets = config.targets().count(),
         shard = format!("{} of {}", config.shard.index, config.shard.count),
         pool = %config.api.base_url,
@@ -97,7 +97,7 @@ pub async fn serve(flags: &Flags, sockets: ListenFd) -> Result<(), Failure> {
         config = flags.config_file.as_ref().map(|path| path.display().to_string()),
         "starting",
     );
-    if config.accounts.is_empty() {
+    if config.accounts_in_all_shards == 0 {
         tracing::info!("no account is configured, so that only statistics of the whole pool will be served");
     }
     if let Some(idle) = of_other_shards(&config) {
@@ -307,14 +307,13 @@ fn summary(
             api.day_utc_offset
         ),
     ]);
-    let own: Vec<_> = config.own_accounts().collect();
     let shard = if config.shard.count > 1 {
-        format!(" of {} (shard {} of {})", config.accounts.len(), config.shard.index, config.shard.count)
+        format!(" of {} (shard {} of {})", config.accounts_in_all_shards, config.shard.index, config.shard.count)
     } else {
         String::new()
     };
-    lines.push(format!("accounts    {}{shard}", own.len()));
-    for (name, account) in own {
+    lines.push(format!("accounts    {}{shard}", config.accounts.len()));
+    for (name, account) in &config.accounts {
         let currencies: Vec<_> = account.currencies.iter().map(|currency| currency.as_str()).collect();
         let workers = match account.workers_max {
             Some(max) => format!("at most {max} workers"),
@@ -339,8 +338,8 @@ fn summary(
 
 /// Says so where there are accounts, and none of them is this process' own.
 fn of_other_shards(config: &Config) -> Option<String> {
-    let (all, shard) = (config.accounts.len(), config.shard);
-    let none = all > 0 && config.own_accounts().next().is_none();
+    let (all, shard) = (config.accounts_in_all_shards, config.shard);
+    let none = all > 0 && config.accounts.is_empty();
     none.then(|| format!("none of the {all} accounts falls to shard {} of {}", shard.index, shard.count))
 }
 
@@ -377,23 +376,28 @@ fn serving(config: &Config, terms: &server::Terms) -> [String; 3] {
 ///
 /// [`Failure`]; `Running` when it is not, or does not answer.
 pub async fn health(flags: &Flags, url: Option<Url>) -> Result<(), Failure> {
-    let (url, whose) = match url {
-        Some(url) => (url, Whose::Any),
+    let (url, other, whose) = match url {
+        Some(url) => (url, None, Whose::Any),
         None => {
             let web = config::load_web(flags.config_file.as_deref(), environment()?, &flags.overrides())?;
-            let address = web.listen_addresses.first().map(reachable).unwrap_or_default();
+            let address = web.listen_addresses.first().cloned().unwrap_or_default();
             // Its certificates are not looked at: whoever asks may not be allowed to read them.
             let config = web.config_file.as_deref().map(|file| WebConfig::read(file, &mut Sources::default()));
             let scheme = if config.transpose()?.is_some_and(|config| config.tls.is_some()) { "https" } else { "http" };
-            let url = format!("{scheme}://{address}/-/healthy");
-            let error = |_| Failure::Usage(format!("{address} is no address that can be asked"));
-            (Url::parse(&url).map_err(error)?, Whose::Own)
+            let url = |address: ListenAddress| {
+                let error = |_| Failure::Usage(format!("{address} is no address that can be asked"));
+                Url::parse(&format!("{scheme}://{address}/-/healthy")).map_err(error)
+            };
+            // A socket that systemd binds may take IPv6 alone.
+            let ipv6 = address.host.is_none().then(|| ListenAddress { host: Some("::1".to_owned()), ..address });
+            (url(reachable(&address))?, ipv6.map(url).transpose()?, Whose::Own)
         }
     };
-    let mut shown = url.clone();
-    // Both fail only where there is no host, and then there is neither of the two.
-    let _ = (shown.set_username(""), shown.set_password(None));
-    client::health::ask(url, whose).await.map_err(|error| Failure::Running(format!("{shown}: {error}")))?;
+    client::health::ask_either(url, other, whose).await.map_err(|(mut url, error)| {
+        // Both fail only where there is no host, and then there is neither of the two.
+        let _ = (url.set_username(""), url.set_password(None));
+        Failure::Running(format!("{url}: {error}"))
+    })?;
     print("healthy\n")
 }
 

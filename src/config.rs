@@ -38,8 +38,10 @@ pub struct Config {
     pub api: Api,
     /// How often, and how long an answer is worth showing.
     pub polling: Polling,
-    /// Whose figures are asked for, by the account's name.
+    /// The accounts of this process' shard, by name.
     pub accounts: BTreeMap<AccountName, Account>,
+    /// The number of accounts in the configuration, those of other shards included.
+    pub accounts_in_all_shards: usize,
     /// What a block of each coin pays its finder, in coins, fees aside.
     pub block_subsidies: BTreeMap<Currency, f64>,
     /// Which of the accounts are this process' own.
@@ -144,6 +146,13 @@ pub struct Account {
     pub workers_max: Option<usize>,
 }
 
+impl Account {
+    /// What is polled for the account of this name, in order.
+    pub fn targets(&self, name: &AccountName) -> impl Iterator<Item = (Target, &Self)> {
+        self.currencies.iter().map(move |&currency| (Target { account: name.clone(), currency }, self))
+    }
+}
+
 /// A key of the pool: text that fits a header, and is shown nowhere.
 #[derive(Debug, Clone)]
 pub struct ApiKey(SecretString);
@@ -212,7 +221,7 @@ pub struct Shard {
 
 impl Shard {
     /// Whether the account falls to this shard, by the hash that Prometheus' `hashmod` action makes of the name, so
-    /// that a Prometheus can divide the accounts in the same way.
+    /// that a Prometheus can divide the accounts in the same way. A hash for each account: only for loading.
     pub fn holds(self, account: &AccountName) -> bool {
         use md5::{Digest as _, Md5};
         let digest: [u8; 16] = Md5::digest(account.as_str().as_bytes()).into();
@@ -448,14 +457,7 @@ impl Config {
 
     /// The account and currency pairs that this process polls, in order.
     pub fn targets(&self) -> impl Iterator<Item = (Target, &Account)> {
-        self.own_accounts().flat_map(|(name, account)| {
-            account.currencies.iter().map(move |&currency| (Target { account: name.clone(), currency }, account))
-        })
-    }
-
-    /// The accounts that fall to this shard.
-    pub fn own_accounts(&self) -> impl Iterator<Item = (&AccountName, &Account)> {
-        self.accounts.iter().filter(|(name, _)| self.shard.holds(name))
+        self.accounts.iter().flat_map(|(name, account)| account.targets(name))
     }
 }
 

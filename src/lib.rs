@@ -221,7 +221,7 @@ impl Exporter {
     /// How it goes, in one line.
     fn status(&self) -> String {
         let Tally { good, failed, waiting } = self.store.tally();
-        let accounts = self.config.own_accounts().count();
+        let accounts = self.config.accounts.len();
         let reload = if self.telemetry.snapshot().reload_succeeded { "" } else { "; the last reload failed" };
         format!("accounts: {accounts}; endpoints: {good} answer, {failed} fail, {waiting} not asked yet{reload}")
     }

@@ -1,6 +1,12 @@
 //! Taking up another configuration while running: because someone asks for it, or because files have changed.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{
     sync::{Mutex, mpsc, oneshot},
@@ -39,6 +45,8 @@ pub struct Reloader {
     clock: Clock,
     /// Held by whoever reloads: one at a time, so that the last one asked for is the last one taken up.
     state: Arc<Mutex<State>>,
+    /// The number of reloads that have begun because someone asked for them.
+    begun: Arc<AtomicU64>,
 }
 
 /// How it stands between the files and what is in use.
@@ -51,6 +59,8 @@ struct State {
     web_error: Option<String>,
     /// Whether someone asked for a reload that nothing but `web_error` stood in the way of.
     waits_for_web: bool,
+    /// The number of the last reload that someone asked for, and its result.
+    last: Option<(u64, Result<(), ReloadError>)>,
 }
 
 impl State {
@@ -67,7 +77,7 @@ impl State {
 pub const BROKEN_OFF: &str = "the reload ended halfway, which is a bug; please report it with the log";
 
 /// Why a configuration was not taken up; the one in use stays.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum ReloadError {
     /// It is not valid.
     #[error(transparent)]
@@ -101,23 +111,31 @@ impl Reloader {
         clock: Clock,
         watched: Option<Sources>,
     ) -> Self {
-        let state = State { watched, config_error: None, web_error: None, waits_for_web: false };
-        Self { load: Arc::new(load), web, manager, reloads, telemetry, clock, state: Arc::new(Mutex::new(state)) }
+        let state = State { watched, config_error: None, web_error: None, waits_for_web: false, last: None };
+        let state = Arc::new(Mutex::new(state));
+        Self { load: Arc::new(load), web, manager, reloads, telemetry, clock, state, begun: Arc::default() }
     }
 
     /// Loads the configuration and the web configuration and takes both up, or leaves everything as it is. What came of
-    /// it is logged and measured here.
+    /// it is logged and measured here. All that wait for another reload to end share the next one.
     ///
     /// # Errors
     ///
     /// [`ReloadError`].
     pub async fn reload(&self) -> Result<(), ReloadError> {
+        let begun = self.begun.load(Ordering::SeqCst);
         let mut state = self.state.lock().await;
+        // One that began later has read what the files hold now.
+        if let Some((_, result)) = state.last.as_ref().filter(|&&(number, _)| number > begun) {
+            return result.clone();
+        }
+        let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
         // What the watch takes up by itself, nobody waits for.
         self.manager.reloading();
         let result = self.as_asked(&mut state).await;
         // In any case: what was not taken up left everything as it was.
         self.manager.ready();
+        state.last = Some((number, result.clone()));
         result
     }
 

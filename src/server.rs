@@ -2,16 +2,19 @@
 
 mod connections;
 mod exposition;
+mod login_queue;
 pub mod negotiation;
 pub mod page;
+mod refusals;
 mod terms;
 mod tls;
 mod users;
 pub mod web_config;
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     convert::Infallible,
-    fmt,
+    fmt, io,
     net::{Ipv4Addr, Ipv6Addr},
     pin::Pin,
     sync::{
@@ -34,7 +37,7 @@ use axum::{
 use futures_util::future::BoxFuture;
 use hyper::body::{Frame, SizeHint};
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_util::sync::CancellationToken;
@@ -62,6 +65,9 @@ const HEARTBEAT_LIMIT: Duration = Duration::from_secs(30);
 
 /// Expositions are made anew no more often because of polls; a scrape does not wait for that.
 const REFRESH_EVERY: Duration = Duration::from_secs(1);
+
+/// Connections that the kernel holds until they are accepted; the number that tokio and Rust's library use.
+const BACKLOG: u32 = 1024;
 
 /// What the handlers share.
 pub struct App {
@@ -180,22 +186,32 @@ pub fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// Binds an address to listen on; without a host every address of the machine, IPv6 and IPv4.
+/// Binds an address to listen on. Without a host, and for `[::]`, it is every address of the machine, IPv6 and IPv4.
 ///
 /// # Errors
 ///
 /// When it cannot be bound.
-pub async fn bind(address: &ListenAddress) -> std::io::Result<TcpListener> {
+pub async fn bind(address: &ListenAddress) -> io::Result<TcpListener> {
     match &address.host {
+        Some(host) if host.parse() == Ok(Ipv6Addr::UNSPECIFIED) => bind_every_address(address.port),
         Some(host) => TcpListener::bind((host.as_str(), address.port)).await,
-        None => match TcpListener::bind((Ipv6Addr::UNSPECIFIED, address.port)).await {
+        None => match bind_every_address(address.port) {
             // A machine without IPv6 has IPv4.
-            Err(error) if error.kind() != std::io::ErrorKind::AddrInUse => {
+            Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
                 TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port)).await
             }
             bound => bound,
         },
     }
+}
+
+/// Binds an IPv6 socket that takes IPv4 connections too, whatever `net.ipv6.bindv6only` says.
+fn bind_every_address(port: u16) -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v6()?;
+    socket.set_reuseaddr(true)?;
+    rustix::net::sockopt::set_ipv6_v6only(&socket, false)?;
+    socket.bind((Ipv6Addr::UNSPECIFIED, port).into())?;
+    socket.listen(BACKLOG)
 }
 
 /// Serves connections of one listener until `shutdown`: plain HTTP, for everybody.
@@ -299,15 +315,15 @@ impl HttpBody for Parts {
     }
 }
 
-/// What `?account=` narrows the exposition to; an error for an unknown account.
+/// The scope of a query: the accounts that `?account=` names, each once; an error for an unknown one.
 fn scope(config: &Config, query: &str) -> Result<Scope, ()> {
-    let mut names = Vec::new();
+    let mut names = BTreeSet::new();
     for (_, value) in url::form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "account") {
         let name: AccountName = value.parse().map_err(|_| ())?;
-        if !config.own_accounts().any(|(known, _)| *known == name) {
+        if !config.accounts.contains_key(&name) {
             return Err(());
         }
-        names.push(name);
+        names.insert(name);
     }
     Ok(if names.is_empty() { Scope::All } else { Scope::Accounts(names) })
 }
@@ -367,14 +383,17 @@ async fn ready(State(app): State<Arc<App>>) -> Response<Body> {
 async fn discovery(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Response<Body> {
     let address = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);
     let Some(host) = asked(&uri, &headers).filter(|host| !host.is_empty() && host.chars().all(address)) else {
-        return text(StatusCode::BAD_REQUEST, "The Host header does not name an address.\n");
+        return text(
+            StatusCode::BAD_REQUEST,
+            "The Host header does not name an address, or not the one of the request line.\n",
+        );
     };
     let config = app.shown().config;
-    let groups = config.own_accounts().map(|(name, account)| {
+    let groups = config.accounts.iter().map(|(name, account)| {
         let name = name.as_str().to_owned();
         let own = [("__param_account".to_owned(), name.clone()), ("__meta_btcpool_account".to_owned(), name)];
         let labels = account.labels.iter().map(|(name, value)| (format!("__meta_btcpool_label_{name}"), value.clone()));
-        let labels: std::collections::BTreeMap<_, _> = own.into_iter().chain(labels).collect();
+        let labels: BTreeMap<_, _> = own.into_iter().chain(labels).collect();
         serde_json::json!({ "targets": [host], "labels": labels })
     });
     let body = serde_json::Value::Array(groups.collect()).to_string();
@@ -407,10 +426,18 @@ async fn reload(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Re
     }
 }
 
-/// The address that a client asked: HTTP/2 has it in the request itself.
+/// The address that a client asked: of the request line, as HTTP/2 and proxies have it, or of the Host header. `None` when
+/// there is none, or both and they differ.
 fn asked<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
-    let host = || headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    uri.authority().map(|authority| authority.as_str()).or_else(host)
+    let authority = uri.authority().map(|authority| authority.as_str());
+    match (authority, headers.get(header::HOST)) {
+        (None, None) => None,
+        (Some(authority), None) => Some(authority),
+        (authority, Some(host)) => {
+            let host = host.to_str().ok()?;
+            authority.is_none_or(|authority| authority.eq_ignore_ascii_case(host)).then_some(host)
+        }
+    }
 }
 
 fn text(status: StatusCode, message: impl Into<Body>) -> Response<Body> {

@@ -28,6 +28,36 @@ pub enum Whose {
 ///
 /// Why it is not healthy, or could not be asked within five seconds.
 pub async fn ask(url: Url, whose: Whose) -> Result<(), String> {
+    request(url, whose).await.map_err(|failure| failure.message)
+}
+
+/// Asks the `/-/healthy` at a URL, and at another one where the first takes no connection.
+///
+/// # Errors
+///
+/// As [`ask`], with the URL that it is about: the first one where neither takes a connection.
+pub async fn ask_either(first: Url, other: Option<Url>, whose: Whose) -> Result<(), (Url, String)> {
+    let unconnected = match request(first.clone(), whose).await {
+        Ok(()) => return Ok(()),
+        Err(failure) if failure.unconnected => (first, failure.message),
+        Err(failure) => return Err((first, failure.message)),
+    };
+    let Some(other) = other else { return Err(unconnected) };
+    request(other.clone(), whose).await.map_err(|failure| match failure.unconnected {
+        true => unconnected,
+        false => (other, failure.message),
+    })
+}
+
+/// Why an exporter is not healthy.
+struct Failure {
+    message: String,
+    /// There was no connection, so that nobody listens there.
+    unconnected: bool,
+}
+
+async fn request(url: Url, whose: Whose) -> Result<(), Failure> {
+    let failure = |message| Failure { message, unconnected: false };
     let mut builder = super::builder().no_proxy().timeout(TIMEOUT);
     if url.scheme() == "http" {
         // CA certificates, which a small container may lack, are not needed.
@@ -35,7 +65,7 @@ pub async fn ask(url: Url, whose: Whose) -> Result<(), String> {
     }
     let own = whose == Whose::Own;
     let client = builder.tls_danger_accept_invalid_certs(own).build();
-    let client = client.map_err(|error| super::innermost(&error, None))?;
+    let client = client.map_err(|error| failure(super::innermost(&error, None)))?;
     let mut attempts = 1..ATTEMPTS;
     let response = loop {
         match client.get(url.clone()).send().await {
@@ -44,14 +74,22 @@ pub async fn ask(url: Url, whose: Whose) -> Result<(), String> {
             // In TLS 1.3 a connection stands before the server refuses it. When the refusal overtakes the request, all that
             // is told here is that the connection was closed.
             Err(error) if own && !error.is_connect() && !error.is_timeout() && attempts.next().is_some() => {}
-            Err(error) => return Err(format!("{}{}", super::innermost(&error, None), hint(&error, whose))),
+            Err(error) => {
+                let message = format!("{}{}", super::innermost(&error, None), hint(&error, whose));
+                return Err(Failure { message, unconnected: error.is_connect() && !is_tls(&error) });
+            }
         }
     };
     match response.status() {
         status if status.is_success() => Ok(()),
-        StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS if own => Ok(()),
-        status => Err(format!("it answered HTTP {}", status.as_u16())),
+        StatusCode::UNAUTHORIZED if own => Ok(()),
+        status => Err(failure(format!("it answered HTTP {}", status.as_u16()))),
     }
+}
+
+/// Whether a request failed in the TLS handshake.
+fn is_tls(error: &reqwest::Error) -> bool {
+    std::iter::successors(error.source(), |&error| error.source()).any(super::is_tls)
 }
 
 /// What to look at where nobody answers.
@@ -59,7 +97,7 @@ fn hint(error: &reqwest::Error, whose: Whose) -> &'static str {
     match whose {
         Whose::Own => "; is the exporter running, with the same --config.file and --web.listen-address?",
         // Somebody answered, who is not trusted or does not trust us.
-        Whose::Any if std::iter::successors(error.source(), |&error| error.source()).any(super::is_tls) => "",
+        Whose::Any if is_tls(error) => "",
         Whose::Any => "; is that the exporter's address?",
     }
 }

@@ -71,14 +71,14 @@ impl Rendition {
     ///
     /// # Errors
     ///
-    /// Only where a sample has a value that its family cannot have, which does not happen.
+    /// When a sample has a value that its family cannot have, or the compressor fails.
     pub fn new(view: &View, format: Format, encoding: Encoding, before: Option<&Self>) -> Result<Self, fmt::Error> {
         let mut packer = match encoding {
             Encoding::Identity => None,
             Encoding::Gzip => Some(Packer::new()),
         };
         let mut piece = |text: &str| match &mut packer {
-            None => Piece::plain(text),
+            None => Ok(Piece::plain(text)),
             Some(packer) => packer.pack(text),
         };
         let mut writer = Writer::new(format);
@@ -104,14 +104,14 @@ impl Rendition {
                     if of_groups.clone().any(|piece| piece.length > 0) {
                         writer.announce(family);
                     }
-                    pieces.push(piece(&writer.text));
+                    pieces.push(piece(&writer.text)?);
                     writer.text.clear();
                     begins.push(pieces.len());
                     pieces.extend(of_groups.cloned());
                 }
             }
         }
-        pieces.push(piece(&writer.text));
+        pieces.push(piece(&writer.text)?);
 
         let (until, today) = (view.until, view.today);
         Ok(match encoding {
@@ -155,7 +155,7 @@ impl Rendition {
         }
         let last = match &self.member {
             None => writer.text.into(),
-            Some(member) => member.end(&writer.text),
+            Some(member) => member.end(&writer.text)?,
         };
         Ok(self.parts.iter().cloned().chain([last]).collect())
     }
@@ -165,14 +165,14 @@ impl Group {
     fn new(
         targets: &[TargetView],
         writer: &mut Writer,
-        piece: &mut impl FnMut(&str) -> Piece,
+        piece: &mut impl FnMut(&str) -> Result<Piece, fmt::Error>,
     ) -> Result<Self, fmt::Error> {
         let labels = WorkerLabels::new(targets);
         let mut pieces = Vec::new();
         for family in CATALOGUE {
             if let Source::Worker(draw) = family.samples {
                 writer.workers(family, draw, targets, &labels)?;
-                pieces.push(piece(&writer.text));
+                pieces.push(piece(&writer.text)?);
                 writer.text.clear();
             }
         }

@@ -1,7 +1,7 @@
 //! What a scrape sees: everything that is known and not stale, at one moment.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -26,7 +26,7 @@ pub enum Scope {
     /// Everything but the process' own figures, for a program that has its own under the same names.
     WithoutProcess,
     /// Only what belongs to these accounts.
-    Accounts(Vec<AccountName>),
+    Accounts(BTreeSet<AccountName>),
 }
 
 /// A moment, on both clocks.
@@ -200,13 +200,14 @@ impl View {
     /// The same without the exporter's own figures: what does not change before a poll ends, or `until`, or the pool's
     /// day.
     pub fn known(config: &Config, store: &Store, scope: &Scope, now: Moment) -> Self {
-        let wanted = |name: &AccountName| match scope {
-            Scope::Accounts(names) => names.contains(name),
-            Scope::All | Scope::WithoutProcess => true,
+        // Only those in scope are looked at: there may be thousands of others.
+        let accounts: Vec<_> = match scope {
+            Scope::Accounts(names) => names.iter().filter_map(|name| config.accounts.get_key_value(name)).collect(),
+            Scope::All | Scope::WithoutProcess => config.accounts.iter().collect(),
         };
         let mut look = Look { polling: config.polling, now, until: None };
         let mut targets = Vec::new();
-        for (target, account) in config.targets().filter(|(target, _)| wanted(&target.account)) {
+        for (target, account) in accounts.iter().flat_map(|(name, account)| account.targets(name)) {
             let Some(slots) = store.targets.get(&target) else { continue };
             let mut polls = Vec::with_capacity(4);
             targets.push(TargetView {
@@ -227,9 +228,9 @@ impl View {
             polls.pop().map(|poll| Common { pool, poll, block_subsidies })
         };
         let common = if matches!(scope, Scope::Accounts(_)) { None } else { common() };
-        let accounts = config.own_accounts().filter(|(name, _)| wanted(name));
         Self {
             accounts: accounts
+                .into_iter()
                 .map(|(name, account)| AccountView {
                     name: name.clone(),
                     labels: account.labels.clone(),

@@ -20,7 +20,7 @@ use crate::{
     collector::past,
     config::{Account, Config, units},
     history::{day_start, pool_day},
-    model::{Endpoint, Reason, Target, UnixSeconds},
+    model::{AccountName, Endpoint, Reason, Target, UnixSeconds},
 };
 
 /// The longest `--step`: what is repeated more rarely is not repeated.
@@ -126,7 +126,7 @@ fn label(text: &str) -> Result<(String, String), Failure> {
 
 /// Whose histories are read.
 fn targets(config: &Config, names: &[String]) -> Result<Vec<(Target, Account)>, Failure> {
-    let known: Vec<_> = config.own_accounts().map(|(name, _)| name.as_str()).collect();
+    let known: Vec<_> = config.accounts.keys().map(AccountName::as_str).collect();
     if known.is_empty() {
         let nothing = || {
             "no account is configured; name a file that has accounts with --config.file, or set BTCPOOL__ACCOUNTS__..."

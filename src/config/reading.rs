@@ -62,6 +62,7 @@ pub fn config(mut layers: Vec<Layer>, mut sources: Sources) -> Result<Config, Co
         api: root.take("api").section(api),
         polling: root.take("polling").section(polling),
         accounts: accounts(root.take("accounts"), &mut sources, &mut warnings),
+        accounts_in_all_shards: Some(0),
         block_subsidies: block_subsidies(root.take("coins")),
         shard: root.take("shard").section(shard),
         web: root.take("web").section(web_section),
@@ -72,6 +73,9 @@ pub fn config(mut layers: Vec<Layer>, mut sources: Sources) -> Result<Config, Co
     root.refuse_unknown();
     let mut config = reader.finish(config)?;
     config.warnings.extend(shared_keys(&config.accounts));
+    config.accounts_in_all_shards = config.accounts.len();
+    let shard = config.shard;
+    config.accounts.retain(|name, _| shard.holds(name));
     Ok(config)
 }
 

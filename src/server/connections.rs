@@ -40,7 +40,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::{terms::Web, tls};
+use super::{refusals::Refusals, terms::Web, tls};
 
 /// How long open connections are waited for at the end.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -97,12 +97,13 @@ pub struct Server {
     router: Router,
     web: Arc<Web>,
     connections: Arc<Connections>,
+    refusals: Arc<Refusals>,
 }
 
 impl Server {
     /// A server of these routes.
     pub fn new(router: Router, web: Arc<Web>, limits: Limits) -> Self {
-        Self { router, web, connections: Arc::new(Connections::new(limits)) }
+        Self { router, web, connections: Arc::new(Connections::new(limits)), refusals: Arc::default() }
     }
 
     /// Serves connections of one listener until `shutdown`, and then those that are open until they are done.
@@ -143,7 +144,7 @@ impl Server {
         let _ = stream.set_nodelay(true);
         let activity = place.activity.clone();
         let Some(config) = self.web.terms().tls.clone() else {
-            return self.speak(stream, Protocol::Http1, &activity, &shutdown).await;
+            return self.speak(stream, peer, Protocol::Http1, &activity, &shutdown).await;
         };
         let accepted = tokio::select! {
             accepted = TlsAcceptor::from(config).accept(stream).into_fallible() => accepted,
@@ -157,10 +158,13 @@ impl Server {
                     Some(tls::HTTP_2) => Protocol::Http2,
                     _ => Protocol::Http1,
                 };
-                self.speak(stream, protocol, &activity, &shutdown).await;
+                self.speak(stream, peer, protocol, &activity, &shutdown).await;
             }
             Err((error, stream)) => {
-                tracing::debug!(%peer, %error, "a client did not get through the TLS handshake");
+                match tls::refusal_reason(&error) {
+                    Some(reason) => self.refusals.log(peer, &reason),
+                    None => tracing::debug!(%peer, %error, "TLS handshake failed"),
+                }
                 tokio::select! {
                     () = hear_out(stream) => {}
                     _ = activity.overdue() => {}
@@ -174,6 +178,7 @@ impl Server {
     async fn speak(
         self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        peer: SocketAddr,
         protocol: Protocol,
         activity: &Arc<Activity>,
         shutdown: &CancellationToken,
@@ -183,7 +188,7 @@ impl Server {
             let terms = self.web.terms();
             let router = self.router.clone();
             async move {
-                let response = terms.answer(router, request.map(Body::new)).await;
+                let response = terms.answer(router, request.map(Body::new), peer.ip()).await;
                 let (mut parts, body) = response.into_parts();
                 let held = std::mem::take(&mut parts.extensions);
                 Ok::<_, Infallible>(Response::from_parts(parts, Answer { body, rest: Bytes::new(), held, under_way }))

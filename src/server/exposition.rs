@@ -49,7 +49,7 @@ struct Kept {
     newest: RwLock<Option<(u64, Arc<Rendition>)>>,
     /// Held by whoever makes the next one.
     making: Arc<Mutex<()>>,
-    /// When it was last asked for, in milliseconds since `since`, and one; 0: never.
+    /// When it was last asked for, in milliseconds since `since`.
     asked: AtomicU64,
 }
 
@@ -109,17 +109,18 @@ impl Expositions {
         }
     }
 
-    /// Makes anew what is asked for now and then; what nobody asks for any more is dropped.
+    /// Renders the cached expositions again that are in use, and drops the others.
     pub async fn refresh(self: &Arc<Self>) {
         for kept in &self.kept {
-            if kept.asked.load(Ordering::Relaxed) == 0 {
+            // Whether there is something to drop is read from the cache itself and not from `asked`: a scrape sets that
+            // before it stores its exposition, and the two would get out of step.
+            if kept.newest().is_none() {
                 continue;
             }
             let making = kept.making.clone().lock_owned().await;
-            // Somebody may have asked while this waited.
+            // Read under the lock: a scrape may have come meanwhile.
             let asked = kept.asked.load(Ordering::Relaxed);
             if self.milliseconds().saturating_sub(asked) > KEPT_FOR.as_millis() as u64 {
-                kept.asked.store(0, Ordering::Relaxed);
                 kept.keep(None);
             } else if kept.newest().is_none_or(|(count, _)| count != self.store.changes.count()) {
                 // Whoever scrapes next will see why.
@@ -160,7 +161,7 @@ impl Expositions {
     }
 
     fn milliseconds(&self) -> u64 {
-        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 
@@ -230,6 +231,21 @@ mod tests {
         let late =
             Expositions { since: Instant::now().checked_sub(2 * KEPT_FOR).unwrap(), ..Arc::into_inner(all).unwrap() };
         let late = Arc::new(late);
+        late.refresh().await;
+        assert!(late.kept[0].newest().is_none());
+    }
+
+    /// A scrape stores its exposition after it has set `asked`; what happens to `asked` in between must not matter.
+    #[tokio::test]
+    async fn an_unused_exposition_is_dropped_whatever_its_mark() {
+        let yaml = "accounts: { farm: { api_key: 0a1b2c-3d4e5f } }";
+        let config = Arc::new(Config::from_yaml("test", yaml, &Default::default()).unwrap());
+        let store = Arc::new(Store::new(&config));
+        let all = Arc::new(Expositions::new(config, store, Clock::system()));
+        all.current(Format::Classic, Encoding::Identity).await.unwrap();
+        all.kept[0].asked.store(0, Ordering::Relaxed);
+        let since = Instant::now().checked_sub(2 * KEPT_FOR).unwrap();
+        let late = Arc::new(Expositions { since, ..Arc::into_inner(all).unwrap() });
         late.refresh().await;
         assert!(late.kept[0].newest().is_none());
     }

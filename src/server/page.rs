@@ -274,7 +274,7 @@ pub fn render(subject: &Subject<'_>, wanted: &Wanted) -> Result<String, askama::
     let Subject { config, view, now, up, .. } = subject;
     let slots: Vec<_> = state::slots(view).collect();
     let notes = draft.notes();
-    let situation = state::of(view, &slots, config.accounts.len(), notes.len());
+    let situation = state::of(view, &slots, config.accounts_in_all_shards, notes.len());
     let (tone, icon) = match situation.state {
         State::Well => ("good", "green"),
         State::Noted { .. } | State::NoAccounts | State::OtherShards { .. } | State::Waiting { .. } => {

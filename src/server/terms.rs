@@ -1,6 +1,7 @@
 //! On what terms clients are served: what a web configuration means for connections and requests.
 
 use std::{
+    net::IpAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, RwLock},
     time::{Duration, Instant},
@@ -9,7 +10,7 @@ use std::{
 use axum::{
     Router,
     body::Body,
-    http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header},
 };
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
@@ -25,6 +26,9 @@ use crate::config::{ConfigError, sources::Sources};
 
 /// The path that is told to be ill even to strangers.
 const HEALTHY: &str = "/-/healthy";
+
+/// Paths without a rate limit: a stranger who uses it up must not have the exporter restarted by its probes.
+const PROBES: [&str; 2] = [HEALTHY, "/-/ready"];
 
 /// The terms in use, and where they are written.
 #[derive(Debug)]
@@ -88,8 +92,12 @@ impl Web {
     }
 
     /// Serves on other terms from now on. Connections that are open stay as they are; requests on them do not.
-    pub fn take_up(&self, terms: Terms) {
-        *self.terms.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(terms);
+    pub fn take_up(&self, mut terms: Terms) {
+        let mut current = self.terms.write().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(users), Some(before)) = (&mut terms.users, &current.users) {
+            users.inherit(before);
+        }
+        *current = Arc::new(terms);
     }
 }
 
@@ -126,9 +134,14 @@ impl Terms {
         })
     }
 
-    /// Answers a request, or says why not.
-    pub async fn answer(&self, router: Router, request: Request<Body>) -> Response<Body> {
-        let mut response = match self.refuse(request.headers()).await {
+    /// Answers a request from an address, or says why not.
+    pub async fn answer(&self, router: Router, request: Request<Body>, peer: IpAddr) -> Response<Body> {
+        let refusal = if has_one_host(&request) {
+            self.refuse(request.uri().path(), request.headers(), peer).await
+        } else {
+            Some(harden(text(StatusCode::BAD_REQUEST, "A request must have one Host header.\n")))
+        };
+        let mut response = match refusal {
             None => route(router, request).await,
             Some(refusal) if request.uri().path() == HEALTHY && refusal.status() == StatusCode::UNAUTHORIZED => {
                 // Whoever only asks for the health has no password; that the program is ill is not kept from them.
@@ -145,13 +158,14 @@ impl Terms {
         response
     }
 
-    async fn refuse(&self, headers: &HeaderMap) -> Option<Response<Body>> {
-        if self.limit.as_ref().is_some_and(|limit| !limit.allow(Instant::now())) {
+    async fn refuse(&self, path: &str, headers: &HeaderMap, peer: IpAddr) -> Option<Response<Body>> {
+        let limit = self.limit.as_ref().filter(|_| !PROBES.contains(&path));
+        if limit.is_some_and(|limit| !limit.allow(Instant::now())) {
             let message = "More requests than the rate limit of the web configuration allows; try again later.\n";
             return Some(harden(text(StatusCode::TOO_MANY_REQUESTS, message)));
         }
         let users = self.users.as_ref()?;
-        match users.admit(headers.get(header::AUTHORIZATION)).await {
+        match users.admit(headers.get(header::AUTHORIZATION), peer).await {
             Admission::Granted => return None,
             Admission::Refused => {}
             Admission::Busy => {
@@ -164,6 +178,15 @@ impl Terms {
         let challenge = HeaderValue::from_static("Basic realm=\"btcpool-exporter\", charset=\"UTF-8\"");
         refusal.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         Some(refusal)
+    }
+}
+
+/// Whether it is clear which host a request is for: HTTP/1.1 demands a Host header, and none allows two.
+fn has_one_host(request: &Request<Body>) -> bool {
+    match request.headers().get_all(header::HOST).iter().count() {
+        0 => request.version() != Version::HTTP_11,
+        1 => true,
+        _ => false,
     }
 }
 
@@ -197,5 +220,31 @@ impl Limiter {
             *full_at = then;
         }
         allowed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn verified_passwords_outlive_a_change_of_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("web.yml");
+        // A hash of "a", which takes more than a moment to compute.
+        let users =
+            "basic_auth_users: { alice: $2a$08$cfcvVd2aQ8CMvoMpP2EBfeodLEkkFJ9umNEfPD18.hUF62qqlC/V. }\n".to_owned();
+        std::fs::write(&file, &users).unwrap();
+        let web = Web::load(Some(&file)).unwrap();
+        let alice = HeaderValue::from_static("Basic YWxpY2U6YQ==");
+        let (terms, peer) = (web.terms(), IpAddr::from([127, 0, 0, 1]));
+        assert_eq!(terms.users.as_ref().unwrap().admit(Some(&alice), peer).await, Admission::Granted);
+        std::fs::write(&file, users + "rate_limit: { interval: 1s, burst: 20 }\n").unwrap();
+        web.take_up(web.read_anew().unwrap().unwrap());
+        let terms = web.terms();
+        assert!(terms.limit.is_some());
+        assert_eq!(terms.users.as_ref().unwrap().admit(Some(&alice), peer).now_or_never(), Some(Admission::Granted));
     }
 }

@@ -1,10 +1,10 @@
 //! TLS, by rustls: from a web configuration to what a connection is accepted with.
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+use std::{collections::BTreeSet, io, net::IpAddr, sync::Arc};
 
 use jiff::Timestamp;
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, ServerConfig, SignatureScheme,
     client::danger::HandshakeSignatureValid,
     crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, UnixTime},
@@ -15,9 +15,9 @@ use rustls::{
     sign::SingleCertAndKey,
 };
 use x509_cert::{
-    Certificate,
-    der::Decode as _,
-    ext::pkix::{SubjectAltName, name::GeneralName},
+    Certificate, Version,
+    der::{Decode as _, asn1::ObjectIdentifier},
+    ext::pkix::{BasicConstraints, ExtendedKeyUsage, SubjectAltName, name::GeneralName},
 };
 
 use super::web_config::{ClientAuth, Credentials, Tls};
@@ -52,34 +52,34 @@ pub fn not_after(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
     Timestamp::UNIX_EPOCH.checked_add(since_1970).ok()
 }
 
-/// Who looks at the clients' certificates; `None`: nobody asks for any.
+/// The verifier of clients' certificates; `None`: no certificate is requested.
 fn client_verifier(
     tls: &Tls,
     credentials: &Credentials,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Option<Arc<dyn ClientCertVerifier>>, Error> {
-    let hints = credentials.authorities.as_ref().map(|store| store.subjects()).unwrap_or_default();
-    // Whoever must bear a name must have a certificate to bear it in.
-    let named = tls.client_allowed_sans.is_some();
-    let verifier: Arc<dyn ClientCertVerifier> = match (&tls.client_auth, &credentials.authorities) {
+    let names = tls.client_allowed_sans.clone();
+    // A client that must have a name must have a certificate with it.
+    let mandatory = |required: bool| required || names.is_some();
+    let (verifier, trusted): (Arc<dyn ClientCertVerifier>, _) = match (&tls.client_auth, &credentials.authorities) {
         (ClientAuth::None, _) => return Ok(None),
-        (ClientAuth::Unverified { required, .. }, _) => {
-            Arc::new(AnyCertificate { provider: provider.clone(), hints, required: *required || named })
+        (ClientAuth::Unverified { required, .. }, authorities) => {
+            let hints = authorities.as_ref().map(|authorities| authorities.store.subjects()).unwrap_or_default();
+            let (provider, required) = (provider.clone(), mandatory(*required));
+            (Arc::new(AnyCertificate { provider, hints, required }), Vec::new())
         }
         (ClientAuth::Verified { required, .. }, Some(authorities)) => {
-            let builder = WebPkiClientVerifier::builder_with_provider(authorities.clone(), provider.clone());
-            let builder = if *required || named { builder } else { builder.allow_unauthenticated() };
-            builder.build().map_err(|error| Error::General(error.to_string()))?
+            let builder = WebPkiClientVerifier::builder_with_provider(authorities.store.clone(), provider.clone());
+            let builder = if mandatory(*required) { builder } else { builder.allow_unauthenticated() };
+            let verifier = builder.build().map_err(|error| Error::General(error.to_string()))?;
+            (verifier, authorities.certificates.clone())
         }
         (ClientAuth::Verified { .. }, None) => return Err(Error::General("no authority is named".to_owned())),
     };
-    Ok(Some(match &tls.client_allowed_sans {
-        None => verifier,
-        Some(names) => Arc::new(NamedClients { verifier, names: names.clone() }),
-    }))
+    Ok(Some(Arc::new(ClientVerifier { verifier, trusted, names })))
 }
 
-/// Takes any certificate, as long as the client has its key.
+/// Accepts any certificate, as long as the client has its key.
 #[derive(Debug)]
 struct AnyCertificate {
     provider: Arc<CryptoProvider>,
@@ -128,14 +128,18 @@ impl ClientCertVerifier for AnyCertificate {
     }
 }
 
-/// Takes what another verifier takes, if it bears one of these names.
+/// Accepts what another verifier accepts, and certificates that are trusted themselves, if they have an allowed name.
 #[derive(Debug)]
-struct NamedClients {
+struct ClientVerifier {
     verifier: Arc<dyn ClientCertVerifier>,
-    names: BTreeSet<String>,
+    /// The certificates of `client_ca_file`. As Go's, and unlike the verifier below, this one lets a client show one of
+    /// them, also where it is an authority's (which `openssl req -x509` makes by default).
+    trusted: Vec<CertificateDer<'static>>,
+    /// `None`: any name will do.
+    names: Option<BTreeSet<String>>,
 }
 
-impl ClientCertVerifier for NamedClients {
+impl ClientCertVerifier for ClientVerifier {
     fn client_auth_mandatory(&self) -> bool {
         self.verifier.client_auth_mandatory()
     }
@@ -150,9 +154,20 @@ impl ClientCertVerifier for NamedClients {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let verified = self.verifier.verify_client_cert(certificate, intermediates, now)?;
-        let names = names(certificate).ok_or(CertificateError::BadEncoding)?;
-        if names.iter().any(|name| self.names.contains(name)) {
+        let parsed = Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding)?;
+        // The signature of the handshake could not be verified with one.
+        if parsed.tbs_certificate().version() != Version::V3 {
+            return Err(refusal(Refusal::Version));
+        }
+        let verified = match self.verifier.verify_client_cert(certificate, intermediates, now) {
+            Ok(verified) => verified,
+            Err(_) if self.trusted.contains(certificate) => verify_trusted(&parsed, now)?,
+            Err(_) if is_authority(&parsed) => return Err(refusal(Refusal::Authority)),
+            Err(error) => return Err(error),
+        };
+        let Some(allowed) = &self.names else { return Ok(verified) };
+        let names = names(&parsed).ok_or(CertificateError::BadEncoding)?;
+        if names.iter().any(|name| allowed.contains(name)) {
             return Ok(verified);
         }
         Err(CertificateError::ApplicationVerificationFailure.into())
@@ -181,9 +196,68 @@ impl ClientCertVerifier for NamedClients {
     }
 }
 
-/// The names that a certificate bears, as exporter-toolkit writes them; `None` when it cannot be understood.
-fn names(certificate: &CertificateDer<'_>) -> Option<Vec<String>> {
-    let certificate = Certificate::from_der(certificate).ok()?;
+/// Verifies what remains to be verified of a certificate that is trusted itself: when it is valid, and what for.
+fn verify_trusted(certificate: &Certificate, now: UnixTime) -> Result<ClientCertVerified, Error> {
+    const CLIENT_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2");
+    const ANY: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37.0");
+    let certificate = certificate.tbs_certificate();
+    let (validity, now) = (certificate.validity(), now.as_secs());
+    if now < validity.not_before.to_unix_duration().as_secs() {
+        return Err(CertificateError::NotValidYet.into());
+    }
+    if now > validity.not_after.to_unix_duration().as_secs() {
+        return Err(CertificateError::Expired.into());
+    }
+    match certificate.get_extension() {
+        Err(_) => Err(CertificateError::BadEncoding.into()),
+        Ok(Some((_, ExtendedKeyUsage(usages)))) if !usages.iter().any(|usage| [CLIENT_AUTH, ANY].contains(usage)) => {
+            Err(CertificateError::InvalidPurpose.into())
+        }
+        Ok(_) => Ok(ClientCertVerified::assertion()),
+    }
+}
+
+fn is_authority(certificate: &Certificate) -> bool {
+    let constraints = certificate.tbs_certificate().get_extension::<BasicConstraints>();
+    constraints.is_ok_and(|constraints| constraints.is_some_and(|(_, constraints)| constraints.ca))
+}
+
+/// Why a certificate is refused where rustls has no error of its own for it.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("X.509 version 1 is not supported; issue a certificate of version 3")]
+    Version,
+    #[error("a CA certificate (CA:TRUE) that is not in client_ca_file")]
+    Authority,
+}
+
+fn refusal(refusal: Refusal) -> Error {
+    CertificateError::Other(OtherError(Arc::new(refusal))).into()
+}
+
+/// Why a client's certificate was refused, if that is what ended a handshake. The same reason has the same words, so that
+/// it can be told from others.
+pub fn refusal_reason(error: &io::Error) -> Option<String> {
+    let Error::InvalidCertificate(error) = error.get_ref()?.downcast_ref()? else { return None };
+    Some(match error {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "expired".to_owned(),
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "not valid yet".to_owned(),
+        CertificateError::UnknownIssuer => "not signed by an authority of client_ca_file".to_owned(),
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "not for client authentication".to_owned()
+        }
+        CertificateError::ApplicationVerificationFailure => "none of client_allowed_sans".to_owned(),
+        CertificateError::BadSignature => {
+            "signature verification failed: another authority of the same name, or the key of another certificate"
+                .to_owned()
+        }
+        CertificateError::Other(error) => error.to_string(),
+        other => other.to_string(),
+    })
+}
+
+/// The names of a certificate, as exporter-toolkit writes them; `None` when they cannot be decoded.
+fn names(certificate: &Certificate) -> Option<Vec<String>> {
     let Some((_, SubjectAltName(names))) = certificate.tbs_certificate().get_extension().ok()? else {
         return Some(Vec::new());
     };

@@ -4,23 +4,19 @@ use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
     hash::{BuildHasher as _, RandomState},
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 
+use super::{login_queue::LoginQueue, web_config::BcryptHash};
 use axum::http::HeaderValue;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ring::{hmac, rand::SystemRandom};
 use secrecy::{ExposeSecret as _, SecretBox};
 use subtle::ConstantTimeEq as _;
-use tokio::sync::Semaphore;
-
-use super::web_config::BcryptHash;
 
 /// How many names with their passwords are remembered: each that is not costs tens of milliseconds.
 const REMEMBERED: usize = 64;
-
-/// How many passwords may wait for their turn, the one that has it included.
-const QUEUE: usize = 32;
 
 /// bcrypt looks at no more of a password than this, in bytes.
 const BCRYPT_BYTES: usize = 72;
@@ -29,16 +25,37 @@ const BCRYPT_BYTES: usize = 72;
 pub struct Users {
     /// Not empty. Shared with the thread that computes.
     hashes: BTreeMap<String, Arc<BcryptHash>>,
-    /// Names and passwords that were right: their tags under `secret`, the oldest first.
-    right: Mutex<VecDeque<hmac::Tag>>,
-    /// Of this process and these users only, so that a tag tells nothing and fits nothing else.
+    shared: Arc<Shared>,
+}
+
+/// What outlives a change of the users.
+struct Shared {
+    verified: Verified,
+    /// Of this process only, so that a tag tells nothing and fits nothing else.
     secret: hmac::Key,
     /// Decides whose hash stands in for an unknown name's.
     stand_in: RandomState,
-    /// One password is looked at at a time: whoever guesses many shall not have the whole machine.
-    turn: Arc<Semaphore>,
-    /// How many may wait for that.
-    queue: Semaphore,
+    /// One password is verified at a time: a client that guesses many must not get the whole machine.
+    queue: Arc<LoginQueue>,
+}
+
+/// A cache of verified names and passwords: their tags, the oldest first.
+#[derive(Default)]
+struct Verified(Mutex<VecDeque<hmac::Tag>>);
+
+impl Verified {
+    fn contains(&self, tag: &hmac::Tag) -> bool {
+        let tags = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tags.iter().any(|known| known.as_ref().ct_eq(tag.as_ref()).into())
+    }
+
+    fn insert(&self, tag: hmac::Tag) {
+        let mut tags = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if tags.len() >= REMEMBERED {
+            tags.pop_front();
+        }
+        tags.push_back(tag);
+    }
 }
 
 /// Whether a request may be answered.
@@ -65,67 +82,74 @@ impl Users {
         let secret = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).ok()?;
         (!hashes.is_empty()).then(|| Self {
             hashes,
-            right: Mutex::default(),
-            secret,
-            stand_in: RandomState::new(),
-            turn: Arc::new(Semaphore::new(1)),
-            queue: Semaphore::new(QUEUE),
+            shared: Arc::new(Shared {
+                verified: Verified::default(),
+                secret,
+                stand_in: RandomState::new(),
+                queue: Arc::new(LoginQueue::new()),
+            }),
         })
     }
 
-    /// Whether a request with this `Authorization` header may be answered.
-    pub async fn admit(&self, authorization: Option<&HeaderValue>) -> Admission {
+    /// Takes over what was verified under other users: it stays verified for each whose name and hash are the same.
+    pub fn inherit(&mut self, before: &Self) {
+        self.shared = before.shared.clone();
+    }
+
+    /// Whether a request with this `Authorization` header from this address may be answered.
+    pub async fn admit(&self, authorization: Option<&HeaderValue>, peer: IpAddr) -> Admission {
         let Some((name, password)) = authorization.and_then(credentials) else { return Admission::Refused };
-        let tag = self.tag(&name, &password);
-        if self.remembers(&tag) {
+        let Some(hash) = self.hash(&name) else { return Admission::Refused };
+        // The stand-in for a name that was removed may be the same hash.
+        let known = self.hashes.contains_key(&name);
+        let tag = self.tag(&name, &password, &hash);
+        let is_verified = || known && self.shared.verified.contains(&tag);
+        if is_verified() {
             return Admission::Granted;
         }
-        let known = self.hashes.contains_key(&name);
-        let Some(hash) = self.hash(&name) else { return Admission::Refused };
-        let Ok(_place) = self.queue.try_acquire() else { return Admission::Busy };
-        // Nobody closes the semaphore.
-        let Ok(turn) = self.turn.clone().acquire_owned().await else { return Admission::Busy };
-        // The turn goes along: a client that leaves does not stop what was begun for it.
+        let Some(place) = self.shared.queue.enter(peer) else { return Admission::Busy };
+        let Some(first) = place.first().await else { return Admission::Busy };
+        // Another request may have had the same password verified while this one waited.
+        if is_verified() {
+            return Admission::Granted;
+        }
+        let Some(turn) = first.turn().await else { return Admission::Busy };
+        if is_verified() {
+            return Admission::Granted;
+        }
+        let shared = self.shared.clone();
+        // The turn goes along: a client that leaves does not stop what was begun for it, and the result is cached before
+        // the next request has its turn.
         let computing = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            matches(&hash, &password)
+            let right = known & matches(&hash, &password);
+            if right {
+                shared.verified.insert(tag);
+            }
+            right
         });
-        if !(known & matches!(computing.await, Ok(true))) {
-            return Admission::Refused;
-        }
-        self.remember(tag);
-        Admission::Granted
+        if matches!(computing.await, Ok(true)) { Admission::Granted } else { Admission::Refused }
     }
 
     /// A name's hash; for an unknown name another's, always the same one, so that the time that its cost takes tells
     /// nobody which names there are.
     fn hash(&self, name: &str) -> Option<Arc<BcryptHash>> {
-        let number = usize::try_from(self.stand_in.hash_one(name) % self.hashes.len() as u64).unwrap_or(0);
+        let number = usize::try_from(self.shared.stand_in.hash_one(name) % self.hashes.len() as u64).unwrap_or(0);
         let stand_in = self.hashes.values().nth(number);
         self.hashes.get(name).or(stand_in).cloned()
     }
 
-    /// What a name and a password are remembered by. The name's length goes first, so that nothing can be moved from
-    /// one to the other.
-    fn tag(&self, name: &str, password: &SecretBox<Vec<u8>>) -> hmac::Tag {
-        let mut context = hmac::Context::with_key(&self.secret);
+    /// The cache key of a name with its hash and a password. The hash is part of it, so that a changed one is not found;
+    /// the name's length goes first, so that nothing can be moved from one part to another.
+    fn tag(&self, name: &str, password: &SecretBox<Vec<u8>>, hash: &BcryptHash) -> hmac::Tag {
+        let mut context = hmac::Context::with_key(&self.shared.secret);
         context.update(&(name.len() as u64).to_be_bytes());
         context.update(name.as_bytes());
+        context.update(&hash.cost().to_be_bytes());
+        context.update(&hash.salt());
+        context.update(hash.expose_digest());
         context.update(password.expose_secret());
         context.sign()
-    }
-
-    fn remembers(&self, tag: &hmac::Tag) -> bool {
-        let right = self.right.lock().unwrap_or_else(PoisonError::into_inner);
-        right.iter().any(|known| known.as_ref().ct_eq(tag.as_ref()).into())
-    }
-
-    fn remember(&self, tag: hmac::Tag) {
-        let mut right = self.right.lock().unwrap_or_else(PoisonError::into_inner);
-        if right.len() >= REMEMBERED {
-            right.pop_front();
-        }
-        right.push_back(tag);
     }
 }
 
@@ -158,7 +182,16 @@ fn matches(hash: &BcryptHash, password: &SecretBox<Vec<u8>>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use futures_util::FutureExt as _;
+
+    use std::{
+        net::Ipv4Addr,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
+
+    use super::{super::login_queue::MAX_PER_PEER, *};
+
+    const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     /// `alice: wrong`.
     const HEADER: HeaderValue = HeaderValue::from_static("Basic YWxpY2U6d3Jvbmc=");
@@ -174,31 +207,119 @@ mod tests {
         let users = users();
         let asking = tokio::spawn({
             let users = users.clone();
-            async move { users.admit(Some(&HEADER)).await }
+            async move { users.admit(Some(&HEADER), PEER).await }
         });
-        while users.turn.available_permits() > 0 {
+        while !users.shared.queue.is_busy() {
             tokio::task::yield_now().await;
         }
         asking.abort();
         assert!(asking.await.is_err());
-        assert_eq!(users.turn.available_permits(), 0);
-        assert_eq!(users.queue.available_permits(), QUEUE);
+        assert!(users.shared.queue.is_busy());
+        assert_eq!(users.shared.queue.logins(PEER), 0);
+    }
+
+    /// A hash of "a".
+    fn cheap() -> BcryptHash {
+        BcryptHash::parse("$2a$06$m0CrhHm10qJ3lXRY.5zDGO3rS2KdeeWLuGmsfGlMfOxih58VYVfxe").unwrap()
+    }
+
+    /// Another hash of "a".
+    fn other() -> BcryptHash {
+        BcryptHash::parse("$2a$08$cfcvVd2aQ8CMvoMpP2EBfeodLEkkFJ9umNEfPD18.hUF62qqlC/V.").unwrap()
+    }
+
+    fn named<const N: usize>(hashes: [(&str, BcryptHash); N]) -> Users {
+        Users::new(hashes.map(|(name, hash)| (name.to_owned(), hash)).into()).unwrap()
+    }
+
+    /// `NAME: a`.
+    fn header(name: &str) -> HeaderValue {
+        HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(format!("{name}:a")))).unwrap()
+    }
+
+    #[tokio::test]
+    async fn verified_passwords_outlive_a_change_of_other_users() {
+        let before = named([("alice", cheap()), ("bob", cheap()), ("carol", cheap())]);
+        for name in ["alice", "bob", "carol"] {
+            assert_eq!(before.admit(Some(&header(name)), PEER).await, Admission::Granted);
+        }
+        // Bob has another hash of the same password, carol has gone, and nothing can be computed.
+        let mut after = named([("alice", cheap()), ("bob", other())]);
+        after.inherit(&before);
+        let _turn = after.shared.queue.hold().await;
+        let mut admitted = Vec::new();
+        for name in ["alice", "bob", "carol"] {
+            admitted.push(after.admit(Some(&header(name)), PEER).now_or_never());
+        }
+        assert_eq!(admitted, [Some(Admission::Granted), None, None]);
+    }
+
+    /// One computation remembers one tag, so the tags count the computations.
+    #[tokio::test]
+    async fn concurrent_right_logins_are_computed_once() {
+        let users = Arc::new(named([("alice", cheap())]));
+        let right = header("alice");
+        let logins: Vec<_> = (0..MAX_PER_PEER)
+            .map(|_| {
+                let (users, right) = (users.clone(), right.clone());
+                tokio::spawn(async move { users.admit(Some(&right), PEER).await })
+            })
+            .collect();
+        for login in logins {
+            assert_eq!(login.await.unwrap(), Admission::Granted);
+        }
+        assert_eq!(users.shared.verified.0.lock().unwrap().len(), 1);
     }
 
     #[tokio::test]
     async fn full_queue_rejects_at_once() {
         let users = users();
-        let _turn = users.turn.clone().acquire_owned().await;
-        let waiting: Vec<_> = (0..QUEUE)
+        let _turn = users.shared.queue.hold().await;
+        let waiting: Vec<_> = (0..MAX_PER_PEER)
             .map(|_| {
                 let users = users.clone();
-                tokio::spawn(async move { users.admit(Some(&HEADER)).await })
+                tokio::spawn(async move { users.admit(Some(&HEADER), PEER).await })
             })
             .collect();
-        while users.queue.available_permits() > 0 {
+        while users.shared.queue.logins(PEER) < MAX_PER_PEER {
             tokio::task::yield_now().await;
         }
-        assert_eq!(users.admit(Some(&HEADER)).await, Admission::Busy);
+        assert_eq!(users.admit(Some(&HEADER), PEER).await, Admission::Busy);
         waiting.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+
+    #[tokio::test]
+    async fn a_crowd_from_one_address_keeps_no_other_out() {
+        let users = Arc::new(named([("alice", cheap())]));
+        let turn = users.shared.queue.hold().await;
+        let ended = Arc::new(AtomicUsize::new(0));
+        let crowd: Vec<_> = (0..MAX_PER_PEER)
+            .map(|_| {
+                let (users, ended) = (users.clone(), ended.clone());
+                tokio::spawn(async move {
+                    assert_eq!(users.admit(Some(&HEADER), PEER).await, Admission::Refused);
+                    ended.fetch_add(1, Ordering::SeqCst);
+                })
+            })
+            .collect();
+        while users.shared.queue.logins(PEER) < MAX_PER_PEER {
+            tokio::task::yield_now().await;
+        }
+        // Of IPv6 a whole network is one address.
+        let address = |host: u128| IpAddr::from((0x2001_0db8_u128 << 96 | host).to_be_bytes());
+        let right = header("alice");
+        let login = users.admit(Some(&right), address(1));
+        let (admission, ()) = tokio::join!(login, async {
+            assert_eq!(users.shared.queue.logins(address(2)), 1);
+            drop(turn);
+        });
+        assert_eq!(admission, Admission::Granted);
+        // One of the crowd came first.
+        let before = ended.load(Ordering::SeqCst);
+        assert!(before <= 1, "{before} of the crowd were before it");
+        for one in crowd {
+            one.await.unwrap();
+        }
+        assert_eq!(users.shared.queue.logins(PEER), 0);
     }
 }

@@ -22,6 +22,7 @@ use axum::http::{HeaderName, HeaderValue};
 use rustls::{
     RootCertStore, SupportedCipherSuite, SupportedProtocolVersion,
     crypto::{CryptoProvider, SupportedKxGroup, ring},
+    pki_types::CertificateDer,
     sign::CertifiedKey,
 };
 
@@ -97,8 +98,17 @@ pub enum ClientAuth {
 pub struct Credentials {
     /// The server's certificate and its key, which belong together.
     pub certified_key: Arc<CertifiedKey>,
-    /// Whose signature on a client's certificate counts; not empty. `None`: nobody was named.
-    pub authorities: Option<Arc<RootCertStore>>,
+    /// The authorities that may sign clients' certificates; `None`: there is no `client_ca_file`.
+    pub authorities: Option<Authorities>,
+}
+
+/// What `client_ca_file` holds; not empty.
+#[derive(Debug)]
+pub struct Authorities {
+    /// The certificates.
+    pub certificates: Vec<CertificateDer<'static>>,
+    /// The same, as trust anchors.
+    pub store: Arc<RootCertStore>,
 }
 
 /// How often may be asked, all clients together: a bucket of tokens.
@@ -176,17 +186,19 @@ impl Tls {
     }
 
     /// The authorities whose signature on a client's certificate counts, if some were named.
-    fn authorities(&self, sources: &mut Sources) -> Result<Option<Arc<RootCertStore>>, ConfigError> {
+    fn authorities(&self, sources: &mut Sources) -> Result<Option<Authorities>, ConfigError> {
         let pem = match &self.client_auth {
             ClientAuth::None | ClientAuth::Unverified { authorities: None, .. } => return Ok(None),
             ClientAuth::Unverified { authorities: Some(pem), .. } | ClientAuth::Verified { authorities: pem, .. } => {
                 pem
             }
         };
+        let certificates = pem.certificates(sources)?;
         let mut store = RootCertStore::empty();
-        for certificate in pem.certificates(sources)? {
-            store.add(certificate).map_err(|_| pem.error("holds a certificate that cannot be understood"))?;
+        for certificate in &certificates {
+            let error = |_| pem.error("holds a certificate that cannot be understood");
+            store.add(certificate.clone()).map_err(error)?;
         }
-        Ok(Some(Arc::new(store)))
+        Ok(Some(Authorities { certificates, store: Arc::new(store) }))
     }
 }

@@ -310,7 +310,7 @@ async fn worker_fields_are_exported_independently() {
 #[test]
 fn account_exposition_holds_one_account() {
     let known = Known::fill();
-    let scope = Scope::Accounts(vec!["гараж".parse().unwrap()]);
+    let scope = Scope::Accounts(["гараж".parse().unwrap()].into());
     let text = render(known.view(&scope, Duration::ZERO), Format::Classic).unwrap();
     let families = parser::parse(&text, Format::Classic).unwrap();
     let samples = families.iter().flat_map(|family| &family.samples);

@@ -225,7 +225,7 @@ fn encoders_agree_on_any_store() {
         // Polls come, and what was written before is kept where it is the same.
         for _ in 0..3 {
             polls(&mut random, &store, &telemetry);
-            let names: Vec<_> = config.own_accounts().map(|(name, _)| name.clone()).collect();
+            let names: Vec<_> = config.accounts.keys().cloned().collect();
             let scope = match random.u8(..6) {
                 0 => Scope::WithoutProcess,
                 1 => Scope::Accounts(names.into_iter().filter(|_| random.bool()).collect()),

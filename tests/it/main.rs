@@ -19,9 +19,15 @@
 //! | `polling` | cadences, honesty under failure, accounts that do not touch each other |
 //! | `demand` | the requests that polling needs, and what is said when the budget is too small |
 //! | `reload` | taking up another configuration while running |
+//! | `reload_queue` | many reloads at once |
 //! | `serving` | HTTP: negotiation, narrowing, discovery, health, limits |
 //! | `connections` | connections that are silent, slow, many, or do not read |
 //! | `page` | the status page: whole, in both languages, in each state |
+//! | `account_query` | `?account=` with thousands of accounts: what the longest query costs |
+//! | `raw_requests` | HTTP as bytes: old, odd and mistaken clients |
+//! | `probes` | `/-/healthy` and `/-/ready` have no rate limit |
+//! | `listening` | `:PORT` takes IPv4 and IPv6, and `health` finds it by either |
+//! | `client_certificates` | which certificates of clients are taken, and what the log says of the others |
 //! | `secure` | the web configuration at work: TLS, clients' certificates, users, the rate limit, headers |
 //! | `web_config` | the web configuration: what each file comes to, and every broken rule |
 //! | `backfill` | the past as OpenMetrics: the same as was shown then, to the letter, and how the command ends |
@@ -37,9 +43,11 @@
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 #![expect(clippy::excessive_precision, reason = "figures stand here as the pool wrote them")]
 
+mod account_query;
 mod answers;
 mod backfill;
 mod client;
+mod client_certificates;
 mod commands;
 mod config;
 mod config_faults;
@@ -53,14 +61,18 @@ mod histories;
 mod income;
 mod kept;
 mod keys;
+mod listening;
 mod lists;
 mod manual;
 mod notify;
 mod page;
 mod paging;
 mod polling;
+mod probes;
 mod properties;
+mod raw_requests;
 mod reload;
+mod reload_queue;
 mod rules;
 mod secure;
 mod serving;

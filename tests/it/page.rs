@@ -303,7 +303,7 @@ fn page_of_an_empty_shard_says_so() {
         let yaml = format!("{}shard: {{ index: {index}, count: 2 }}\n", harness::one_account());
         harness::config("http://127.0.0.1:9", &yaml)
     };
-    let config = [0, 1].map(shard).into_iter().find(|config| config.own_accounts().next().is_none()).unwrap();
+    let config = [0, 1].map(shard).into_iter().find(|config| config.accounts.is_empty()).unwrap();
     let store = Store::new(&config);
     poll::<PoolStats>(&store.pool, Poll::Good);
     let page = draw(&config, &store, &figures, USAGE, "", Language::English);

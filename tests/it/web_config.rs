@@ -40,7 +40,7 @@ fn values(config: &WebConfig, directory: &Path) -> String {
             lines.push(format!("groups {:?}", kx_groups.iter().map(|group| group.name()).collect::<Vec<_>>()));
             lines.push(format!("the server prefers {prefer_server_cipher_suites}"));
             let loaded = tls.load(&mut Sources::default()).unwrap();
-            let authorities = loaded.authorities.map(|store| store.len());
+            let authorities = loaded.authorities.map(|authorities| authorities.certificates.len());
             lines.push(format!("loaded {} certificates, authorities {authorities:?}", loaded.certified_key.cert.len()));
             // A server can be built of it.
             let builder = rustls::ServerConfig::builder_with_provider(tls.provider().into());

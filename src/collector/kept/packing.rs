@@ -2,7 +2,7 @@
 //!
 //! A member's text may be packed in any number of blocks, and the checksums of its parts add up to that of the whole.
 
-use std::ops::Range;
+use std::{fmt, ops::Range};
 
 use bytes::Bytes;
 use crc32fast::Hasher as Checksum;
@@ -36,27 +36,37 @@ impl Packer {
     }
 
     /// The blocks of a text, which follow others and are followed by others.
-    pub fn pack(&mut self, text: &str) -> Piece {
+    ///
+    /// # Errors
+    ///
+    /// When the compressor fails.
+    pub fn pack(&mut self, text: &str) -> Result<Piece, fmt::Error> {
         let mut checksum = Checksum::new();
         checksum.update(text.as_bytes());
         // Flushed, so that the next piece's begin with a byte of their own.
-        let bytes = if text.is_empty() { Vec::new() } else { self.blocks(text, FlushCompress::Sync) };
-        Piece { bytes: Bytes::copy_from_slice(&bytes), length: text.len(), checksum }
+        let bytes = if text.is_empty() { Vec::new() } else { self.blocks(text, FlushCompress::Sync)? };
+        Ok(Piece { bytes: Bytes::copy_from_slice(&bytes), length: text.len(), checksum })
     }
 
-    fn blocks(&mut self, text: &str, flush: FlushCompress) -> Vec<u8> {
-        let (text, Self(deflate)) = (text.as_bytes(), self);
-        let mut packed = Vec::with_capacity(text.len() / 4 + 64);
-        deflate.reset();
-        loop {
-            let taken = usize::try_from(deflate.total_in()).unwrap_or(usize::MAX).min(text.len());
-            let status = deflate.compress_vec(&text[taken..], &mut packed, flush);
-            // With room left there was nothing more to be written. Memory to memory, nothing can fail.
-            if matches!(status, Ok(Status::StreamEnd) | Err(_)) || packed.len() < packed.capacity() {
-                return packed;
-            }
-            packed.reserve(packed.capacity());
+    fn blocks(&mut self, text: &str, flush: FlushCompress) -> Result<Vec<u8>, fmt::Error> {
+        let Self(compressor) = self;
+        compressor.reset();
+        compress(compressor, text.as_bytes(), flush)
+    }
+}
+
+/// The blocks of a text. A compressor that fails has not compressed all of it, so what it wrote is of no use.
+fn compress(compressor: &mut Compress, text: &[u8], flush: FlushCompress) -> Result<Vec<u8>, fmt::Error> {
+    let mut packed = Vec::with_capacity(text.len() / 4 + 64);
+    let begin = compressor.total_in();
+    loop {
+        let taken = usize::try_from(compressor.total_in() - begin).unwrap_or(usize::MAX).min(text.len());
+        let status = compressor.compress_vec(&text[taken..], &mut packed, flush).map_err(|_| fmt::Error)?;
+        // With room left there was nothing more to be written.
+        if status == Status::StreamEnd || packed.len() < packed.capacity() {
+            return Ok(packed);
         }
+        packed.reserve(packed.capacity());
     }
 }
 
@@ -91,12 +101,16 @@ impl Member {
     }
 
     /// The last text of it, and its end.
-    pub fn end(&self, text: &str) -> Bytes {
+    ///
+    /// # Errors
+    ///
+    /// When the compressor fails.
+    pub fn end(&self, text: &str) -> Result<Bytes, fmt::Error> {
         let mut end = if text.len() * 16 < self.bytes.len() {
             // It hardly makes the whole longer, and packing it would cost more than all the rest.
             stored(text.as_bytes())
         } else {
-            Packer::new().blocks(text, FlushCompress::Finish)
+            Packer::new().blocks(text, FlushCompress::Finish)?
         };
         let mut checksum = Checksum::new();
         checksum.update(text.as_bytes());
@@ -105,7 +119,7 @@ impl Member {
         end.extend_from_slice(&whole.finalize().to_le_bytes());
         // Modulo 2^32, as the format has it.
         end.extend_from_slice(&((self.length + text.len()) as u32).to_le_bytes());
-        end.into()
+        Ok(end.into())
     }
 }
 
@@ -126,4 +140,17 @@ fn stored(text: &[u8]) -> Vec<u8> {
         stored.extend_from_slice(&[1, 0, 0, 255, 255]);
     }
     stored
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_compressor_that_fails_is_an_error() {
+        let mut compressor = Compress::new(Compression::new(2), false);
+        assert!(compress(&mut compressor, b"one", FlushCompress::Finish).is_ok());
+        // It has ended its stream, and takes nothing more.
+        assert_eq!(compress(&mut compressor, b"two", FlushCompress::Sync), Err(fmt::Error));
+    }
 }

@@ -228,7 +228,7 @@ impl Draft<'_> {
                 self.row(target, labels(account).collect::<Vec<_>>().join(", "), expected.copied())
             })
             .collect();
-        let extent = match (view.targets.len(), self.subject.config.accounts.len()) {
+        let extent = match (view.targets.len(), self.subject.config.accounts_in_all_shards) {
             (0, 0) => self.w.no_accounts.to_owned(),
             (0, configured) => self.language.other_shards(configured) + ".",
             (all, _) => self.language.shown(first + 1, first + rows.len(), found.len(), all),
