@@ -45,7 +45,7 @@ pub struct Figures {
 pub enum Code {
     /// No answer came.
     None,
-    /// A status that is registered with IANA.
+    /// A status that is registered with IANA, or that Cloudflare sends where the pool fails (520 to 530).
     Status(u16),
     /// The first digit of any other status.
     Class(u16),
@@ -70,7 +70,9 @@ impl From<Option<u16>> for Code {
                 | 451
                 | 500..=508
                 | 510
-                | 511),
+                | 511
+                | 520..=527
+                | 530),
             ) => Self::Status(status),
             Some(status) => Self::Class(status / 100),
         }

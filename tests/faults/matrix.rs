@@ -562,7 +562,10 @@ async fn run(entry: &'static Entry, endpoints: &[&'static str]) -> Option<Found>
 
 /// What the pool saw, against what the program says that it asked.
 async fn judge_requests(run: &mut Run, pool: &FaultyPool) {
-    let asked = |endpoint: &str| pool.requests().iter().filter(|asked| asked.endpoint == endpoint).count();
+    let asked = |endpoint: &str| {
+        let requests = pool.requests().iter().filter(|asked| asked.endpoint == endpoint).count();
+        requests - pool.unanswered(endpoint)
+    };
     let before: Vec<_> = ALL.iter().map(|endpoint| asked(endpoint)).collect();
     let scrape = run.exporter.scrape().await;
     let counted = counts(&scrape, "btcpool_exporter_api_requests_total", "code");

@@ -251,7 +251,7 @@ async fn answers(answers: &'static [&'static [u8]]) -> SocketAddr {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
             for answer in answers {
-                stream.read(&mut [0; 65536]).await.unwrap();
+                let _ = stream.read(&mut [0; 65536]).await.unwrap();
                 stream.write_all(answer).await.unwrap();
             }
             open.push(stream);
@@ -401,7 +401,7 @@ fn unusable_trust_roots_are_refused_before_anything_is_bound() {
         ("SSL_CERT_FILE", "", "the value is empty".to_owned()),
         ("SSL_CERT_DIR", &missing, absent.clone()),
         ("SSL_CERT_DIR", &bare, format!("no certificate in {bare}")),
-        ("SSL_CERT_DIR", &list, absent.clone()),
+        ("SSL_CERT_DIR", &list, absent),
     ] {
         let expected = format!(
             "btcpool-exporter: {variable}: {problem}; name PEM certificates, or unset the variable to use those of the \

@@ -929,6 +929,20 @@ pub const CATALOGUE: &[Entry] = &[
         |_| Fault::steps(|_, good| [vec![Step::Wait(SECOND)], well(&good)].concat()),
         unchanged("all values"),
     ),
+    slot(
+        "closed when reused",
+        "closes each connection without an answer when a second request comes on it",
+        ALL,
+        |_| Fault::steps(|asked, good| if asked.earlier == 0 { well(&good) } else { vec![] }),
+        unchanged("all values"),
+    ),
+    slot(
+        "reset when reused",
+        "resets each connection when a second request comes on it",
+        ALL,
+        |_| Fault::steps(|asked, good| if asked.earlier == 0 { well(&good) } else { vec![Step::Reset] }),
+        unchanged("all values"),
+    ),
     slot("compressed", "compresses with gzip", ALL, |_| gzipped(|good| gzip(&good.body)), unchanged("all values")),
     slot(
         "compressed in parts",

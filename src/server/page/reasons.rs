@@ -65,18 +65,19 @@ const fn english(reason: Reason) -> Explanation {
     match reason {
         Reason::Timeout => explanation(
             "No answer in time",
-            "No complete answer within `api.timeout`.",
-            "Is the pool slow? Is the network? Lengthen `api.timeout` if such answers are usual.",
+            "No connection within a third of `api.timeout`, or no complete answer within all of it; the message says which.",
+            "No connection: is there a firewall, or a proxy to use? No answer: is the pool slow, or the network? Lengthen `api.timeout` if \
+             such answers are usual.",
         ),
         Reason::Connect => explanation(
             "No connection",
-            "Refused, unreachable, reset, cut before the promised length, or no HTTP.",
+            "Refused, unreachable, reset, cut before the promised length, no HTTP, or a proxy that refuses.",
             "Can this machine reach the pool (`curl`)? Is there a firewall or a proxy in between?",
         ),
         Reason::Dns => explanation(
             "Unknown host name",
-            "The host's name cannot be resolved.",
-            "Check `api.base_url` and this machine's resolver.",
+            "The name of the pool, or of the proxy, cannot be resolved; the message says which.",
+            "Check `api.base_url` or the proxy's variable, and this machine's resolver.",
         ),
         Reason::Tls => explanation(
             "No trusted connection",
@@ -137,18 +138,18 @@ const fn russian(reason: Reason) -> Explanation {
     match reason {
         Reason::Timeout => explanation(
             "Ответ не пришёл вовремя",
-            "Полный ответ не пришёл за `api.timeout`.",
-            "Медленный пул или сеть? Если такие ответы обычны, увеличьте `api.timeout`.",
+            "Соединение не установлено за треть `api.timeout` или полный ответ не пришёл за всё это время; что именно, сказано в сообщении.",
+            "Нет соединения: мешает межсетевой экран, или нужен прокси? Нет ответа: медленный пул или сеть? Если такие ответы обычны, увеличьте `api.timeout`.",
         ),
         Reason::Connect => explanation(
             "Нет соединения",
-            "Отказ, недоступность, сброс, обрыв раньше обещанной длины или не HTTP.",
+            "Отказ, недоступность, сброс, обрыв раньше обещанной длины, не HTTP или отказ прокси.",
             "Доступен ли пул с этой машины (`curl`)? Нет ли между ними межсетевого экрана или прокси?",
         ),
         Reason::Dns => explanation(
             "Имя хоста не найдено",
-            "Имя хоста не удаётся преобразовать в адрес.",
-            "Проверьте `api.base_url` и DNS этой машины.",
+            "Имя пула или прокси не удаётся преобразовать в адрес; чьё именно, сказано в сообщении.",
+            "Проверьте `api.base_url` или переменную прокси и DNS этой машины.",
         ),
         Reason::Tls => explanation(
             "Нет доверенного соединения",

@@ -48,6 +48,8 @@ pub struct Asked {
     pub offset: Option<usize>,
     /// How often this was asked before: the same endpoint, account and offset.
     pub before: usize,
+    /// How many requests came on the same connection before it.
+    pub earlier: usize,
     /// When it had come.
     pub at: Instant,
     /// The path and the query.
@@ -227,6 +229,8 @@ struct Shared {
     faults: Mutex<Vec<(Where, Fault)>>,
     rewrite: Mutex<Option<Arc<Rewrite>>>,
     requests: Mutex<Vec<Asked>>,
+    /// How many requests ended without an answer on a connection that had been used before, by endpoint.
+    unanswered: Mutex<HashMap<String, usize>>,
     /// How often each endpoint was asked by an account from an offset on.
     seen: Mutex<HashMap<Question, usize>>,
     /// Good answers by key and query.
@@ -262,6 +266,7 @@ impl FaultyPool {
             faults: Mutex::default(),
             rewrite: Mutex::default(),
             requests: Mutex::default(),
+            unanswered: Mutex::default(),
             seen: Mutex::default(),
             kept: Mutex::default(),
             transport: Mutex::new(transport),
@@ -304,6 +309,12 @@ impl FaultyPool {
     /// Every request that came, in order.
     pub fn requests(&self) -> Vec<Asked> {
         lock(&self.shared.requests).clone()
+    }
+
+    /// How many requests to an endpoint ended without an answer on a connection that had been used before. The client
+    /// makes each of them once more, and counts both as one.
+    pub fn unanswered(&self, endpoint: &str) -> usize {
+        lock(&self.shared.unanswered).get(endpoint).copied().unwrap_or_default()
     }
 
     /// From now on connections are spoken on so; the open ones are ended.
@@ -400,8 +411,14 @@ impl Shared {
             },
         };
         let mut read = Vec::new();
-        while let Some(asked) = self.read_request(&mut connection, &mut read).await {
+        let mut earlier = 0;
+        while let Some(asked) = self.read_request(&mut connection, &mut read, earlier).await {
+            earlier += 1;
+            let endpoint = asked.endpoint.clone();
             let steps = self.steps(asked).await;
+            if earlier > 1 && matches!(steps[..], [] | [Step::Reset, ..]) {
+                *lock(&self.unanswered).entry(endpoint).or_default() += 1;
+            }
             if !carry_out(steps, &mut connection).await {
                 break;
             }
@@ -410,7 +427,12 @@ impl Shared {
     }
 
     /// Reads one head; `None` when the other side hangs up, or sends what no client of this pool would.
-    async fn read_request(&self, connection: &mut Box<dyn Connection>, read: &mut Vec<u8>) -> Option<Asked> {
+    async fn read_request(
+        &self,
+        connection: &mut Box<dyn Connection>,
+        read: &mut Vec<u8>,
+        earlier: usize,
+    ) -> Option<Asked> {
         let end = loop {
             if let Some(end) = read.windows(4).position(|four| four == b"\r\n\r\n") {
                 break end;
@@ -433,7 +455,8 @@ impl Shared {
         let parameter = |wanted: &str| parameters.iter().find(|(name, _)| name == wanted).map(|(_, value)| value);
         let endpoint = parameter("method").cloned().unwrap_or_default();
         let offset = parameter("offset").and_then(|offset| offset.parse().ok());
-        let mut asked = Asked { endpoint, account: None, offset, before: 0, at: Instant::now(), target, headers };
+        let mut asked =
+            Asked { endpoint, account: None, offset, before: 0, earlier, at: Instant::now(), target, headers };
         asked.account = self.simulated.farm().owner(asked.key()).map(|account| account.name.clone());
         self.count(&mut asked);
         Some(asked)
