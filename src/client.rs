@@ -387,7 +387,7 @@ impl PoolClient {
     }
 
     /// Returns the workers, from as many pages as there are. `max` is how many of them are exported at most: of a longer
-    /// list twice as many rows are read, and at least [`MIN_WORKER_ROWS`].
+    /// list twice as many rows are read, and at least 20,000.
     ///
     /// # Errors
     ///
