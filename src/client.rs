@@ -53,8 +53,8 @@ const MOST_EXPECTED: usize = 1 << 20;
 
 /// The log has as many anomalies at most, so that an API that changed does not flood it.
 const MAX_LOGGED: usize = 1000;
-/// At least so many rows of a list of workers are read, however small `workers.max` is: what is cut can then be counted,
-/// and the order of a list that is not much longer does not matter.
+/// The minimum of worker rows to read, however small `workers.max` is. What is cut can then be counted, and the order of a
+/// list that is not much longer does not matter.
 const MIN_WORKER_ROWS: usize = 20_000;
 
 /// A history with more rows is not read: centuries of daily payouts.
@@ -185,6 +185,9 @@ pub enum FetchError {
     /// A page of several could not be had, so the list is not whole.
     #[error("the list is not complete: {0}")]
     Incomplete(String),
+    /// The list has more pages or rows than are read.
+    #[error("the list is not complete: {0}")]
+    TooLong(String),
 }
 
 impl FetchError {
@@ -213,7 +216,7 @@ impl FetchError {
             Self::Decode(_) => Reason::Decode,
             Self::BodyTooLarge(_) => Reason::BodyTooLarge,
             Self::Api(_) => Reason::ApiError,
-            Self::Incomplete(_) => Reason::Incomplete,
+            Self::Incomplete(_) | Self::TooLong(_) => Reason::Incomplete,
         }
     }
 
@@ -406,7 +409,7 @@ impl PoolClient {
                 reported = listing.reported,
                 read = listing.received(),
                 max,
-                "the list is longer than workers.max allows to read; the rest is dropped (further cases are only counted)",
+                "the worker list is longer than workers.max allows to read; the rest is dropped (logged once for each account)",
             );
         }
         let (reported, not_read) = (listing.reported, listing.not_read());
@@ -482,6 +485,11 @@ impl PoolClient {
         self.budget.take_over(&before.budget);
     }
 
+    /// Forgets how the lists of all other targets ended.
+    pub fn retain_targets(&self, is_kept: impl Fn(&Target) -> bool) {
+        self.unsettled().retain(|(_, target, _), _| is_kept(target));
+    }
+
     /// Reads a history. One that is cut would make its sums too small.
     async fn history<K: Ord, T>(
         &self,
@@ -490,7 +498,7 @@ impl PoolClient {
     ) -> Result<Listing<K, T>, FetchError> {
         let (listing, _) = self.list(question, MAX_HISTORY_ROWS, decode).await?;
         if listing.is_cut {
-            return Err(FetchError::Incomplete(format!("it has more than {MAX_HISTORY_ROWS} rows")));
+            return Err(FetchError::TooLong(format!("it has more than {MAX_HISTORY_ROWS} rows")));
         }
         Ok(listing)
     }
@@ -626,7 +634,7 @@ impl PoolClient {
         let (mut response, channel) = answer.map_err(|error| self.transport_error(&error, key))?;
         let code = response.status();
         *status = Some(code);
-        // After a server error the channel is dropped: the next request connects anew, perhaps to another address.
+        // After any other status than 2xx the connection is closed: the next request may reach another address.
         match code.as_u16() {
             200..=299 => {}
             status @ (401 | 403) => return Err(FetchError::Auth { status, with_key: question.target.is_some() }),

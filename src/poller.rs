@@ -142,6 +142,7 @@ impl Poller {
     /// The poller of another configuration. Without a new `client` it keeps this one's client and budget; a new client
     /// inherits the pause and the slower rate that the pool asked for.
     pub fn successor(&self, config: Arc<Config>, store: Arc<Store>, client: Option<PoolClient>) -> Self {
+        self.terms.client.retain_targets(|target| store.targets.contains_key(target));
         if client.is_none() && config.polling == self.config.polling {
             return Self { config, store, terms: self.terms.clone() };
         }
@@ -271,10 +272,16 @@ impl Terms {
         final_before(self.clock.now(), self.day_utc_offset)
     }
 
-    /// Waits until the pool's day is final, and a part of [`MIDNIGHT_SPREAD`] longer: the accounts keep their places.
-    async fn after_midnight(&self, phase: Duration) {
-        let day_is_final = next_final(self.clock.now(), self.day_utc_offset);
-        match day_is_final.and_then(|at| self.clock.until(at)) {
+    /// Waits until a day is final that was not when the last read began, and a part of [`MIDNIGHT_SPREAD`] longer: the
+    /// accounts keep their places.
+    async fn after_midnight(&self, phase: Duration, read_before: Date) {
+        let wait = if self.final_before() > read_before {
+            // The day became final during the read.
+            Some(Duration::ZERO)
+        } else {
+            next_final(self.clock.now(), self.day_utc_offset).and_then(|at| self.clock.until(at))
+        };
+        match wait {
             Some(wait) => {
                 let place = phase.div_duration_f64(self.polling.history.interval);
                 tokio::time::sleep(wait + MIDNIGHT_SPREAD.mul_f64(place)).await;
@@ -334,6 +341,7 @@ impl Job {
     /// Polls for good.
     async fn run(mut self, terms: Arc<Terms>, phase: Duration) {
         let mut ticks = ticks(phase, terms.polling.of(self.endpoint).interval);
+        let mut read_before = terms.final_before();
         let mut wait = self.poll(&terms).await;
         loop {
             if let Some(wait) = wait {
@@ -344,7 +352,7 @@ impl Job {
             tokio::select! {
                 _ = ticks.tick() => {}
                 // At midnight a running day becomes the last one, and its final figures are wanted soon.
-                () = terms.after_midnight(phase), if self.endpoint == Endpoint::ProfitHistory && !failing => {}
+                () = terms.after_midnight(phase, read_before), if self.endpoint == Endpoint::ProfitHistory && !failing => {}
                 Ok(()) = self.reloads.changed(), if failing => reloaded = true,
             }
             if reloaded {
@@ -352,6 +360,7 @@ impl Job {
                 // The cadence begins anew: the next tick may have been far off.
                 ticks.reset();
             }
+            read_before = terms.final_before();
             // While the pool wants to be left alone nobody asks; the first tick after that does.
             wait = match terms.client.pause_left() {
                 None => self.poll(&terms).await,

@@ -117,7 +117,7 @@ impl Reloader {
     }
 
     /// Loads the configuration and the web configuration and takes both up, or leaves everything as it is. What came of
-    /// it is logged and measured here. All that wait for another reload to end share the next one.
+    /// it is logged and measured here. Requests that arrive during a reload share the next one.
     ///
     /// # Errors
     ///

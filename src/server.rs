@@ -385,7 +385,7 @@ async fn discovery(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) ->
     let Some(host) = asked(&uri, &headers).filter(|host| !host.is_empty() && host.chars().all(address)) else {
         return text(
             StatusCode::BAD_REQUEST,
-            "The Host header does not name an address, or not the one of the request line.\n",
+            "The Host header is missing, is not an address, or differs from the request line.\n",
         );
     };
     let config = app.shown().config;
@@ -413,7 +413,8 @@ async fn reload(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Re
         origin.map(|(_, address)| address)
     });
     let own = asked(&uri, &headers);
-    if site.is_some_and(|site| site != b"same-origin" && site != b"none") || origin.is_some_and(|origin| origin != own)
+    if site.is_some_and(|site| site != b"same-origin" && site != b"none")
+        || origin.is_some_and(|origin| origin.is_none() || origin != own)
     {
         return text(StatusCode::FORBIDDEN, "Another site's page may not do this.\n");
     }

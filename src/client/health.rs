@@ -26,7 +26,7 @@ pub enum Whose {
 ///
 /// # Errors
 ///
-/// Why it is not healthy, or could not be asked within five seconds.
+/// Why it is not healthy, or did not answer. A request takes five seconds at most.
 pub async fn ask(url: Url, whose: Whose) -> Result<(), String> {
     request(url, whose).await.map_err(|failure| failure.message)
 }

@@ -123,12 +123,12 @@ impl<K: Ord, T> Listing<K, T> {
     }
 }
 
-/// Reads every page. `fetch` is given the offset, and a token: once that is cancelled, a page that was not asked for yet
-/// need not be asked for any more.
+/// Reads every page. `fetch` is given the offset and a token; once that is cancelled, pages that were not requested yet are
+/// skipped.
 ///
 /// # Errors
 ///
-/// The first page's own error; `Incomplete` when a later page fails, or when there is no end to them.
+/// The first page's own error; `Incomplete` when a later page fails; `TooLong` when the pages do not end.
 pub async fn read_all<K, T, Fetch, Pages>(fetch: Fetch, options: ReadOptions) -> Result<Listing<K, T>, FetchError>
 where
     K: Ord,
@@ -234,7 +234,7 @@ impl<K: Ord, T> Pass<K, T> {
         self.listing.pages += 1;
         if self.listing.pages > MAX_PAGES {
             let advice = if self.heeds_page_size { "; raise api.page_size" } else { "" };
-            return Err(FetchError::Incomplete(format!("it does not end within {MAX_PAGES} pages{advice}")));
+            return Err(FetchError::TooLong(format!("it does not end within {MAX_PAGES} pages{advice}")));
         }
         self.total_moved |= offset > 0 && page.total.is_some() && page.total != self.listing.reported;
         self.listing.reported = page.total.or(self.listing.reported);

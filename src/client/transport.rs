@@ -52,7 +52,7 @@ pub(super) struct Transport {
 pub(super) struct Channel {
     http: reqwest::Client,
     created: Instant,
-    /// How many connections were begun.
+    /// The number of connection attempts.
     connects: Arc<AtomicU64>,
 }
 
@@ -90,9 +90,9 @@ impl Transport {
     /// Sends a GET and waits for the head of the response.
     ///
     /// A server that closes an idle connection may do so at the very moment when the next request is on its way. So a
-    /// request that ends on a reused connection before a response came is sent once more, on a new connection and within
-    /// the same timeout. (The HTTP library itself sends only those again of which nothing was written yet.) All requests
-    /// are GETs, so that sending one twice does no harm.
+    /// request that ends on a reused connection before a complete head of a response came is sent once more, on a new
+    /// connection and within the same timeout. (The HTTP library itself sends only those again of which nothing was written
+    /// yet.) All requests are GETs, so that sending one twice does no harm.
     ///
     /// # Errors
     ///
@@ -239,10 +239,11 @@ fn trust_roots() -> Result<RootCertStore, SetupError> {
     Ok(roots)
 }
 
-/// Adds the certificates of a file or of folders. Each of them must be readable, and one certificate must be in it.
+/// Adds the certificates of a file or of folders. A folder of a list may be missing, as on a machine of another
+/// distribution, but one certificate must be found.
 fn add_roots(roots: &mut RootCertStore, file: Option<&Path>, dirs: &[PathBuf]) -> Result<(), String> {
     const ADVICE: &str = "name PEM certificates, or unset the variable to use those of the system";
-    let mut added = 0;
+    let (mut added, mut problem) = (0, None);
     for path in file.into_iter().chain(dirs.iter().map(PathBuf::as_path)) {
         if path.as_os_str().is_empty() {
             // An empty part of a list.
@@ -257,11 +258,14 @@ fn add_roots(roots: &mut RootCertStore, file: Option<&Path>, dirs: &[PathBuf]) -
             _ => None,
         });
         if let Some(error) = unreadable {
-            return Err(format!("{}: {error}; {ADVICE}", path.display()));
+            problem.get_or_insert_with(|| format!("{}: {error}; {ADVICE}", path.display()));
         }
         added += roots.add_parsable_certificates(loaded.certs).0;
     }
     if added == 0 {
+        if let Some(problem) = problem {
+            return Err(problem);
+        }
         let paths: Vec<_> = file.into_iter().chain(dirs.iter().map(PathBuf::as_path)).collect();
         let paths = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
         let paths =

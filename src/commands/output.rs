@@ -28,7 +28,7 @@ impl Output {
         let usage = |why: &str| Failure::Usage(format!("--output {}: {why}", path.display()));
         match fs::canonicalize(path) {
             // It would be replaced by a file: a pipe or /dev/null must not be.
-            Ok(place) if !place.is_file() => Err(usage("is there and is no file; - is standard output")),
+            Ok(place) if !place.is_file() => Err(usage("exists and is not a regular file; use - for standard output")),
             Ok(place) => Ok(Self::File(place)),
             Err(error) if error.kind() == io::ErrorKind::NotFound && path.file_name().is_some() => {
                 Ok(Self::File(path.to_owned()))

@@ -25,7 +25,7 @@ pub const ENV_PREFIX: &str = "BTCPOOL__";
 /// A key and the keys it lies under, from the top.
 pub type KeyPath = Vec<String>;
 
-/// Where something stands. The order is that of the layers, and within a file that of its text.
+/// The location of a value. The order is that of the layers, and within a file that of its text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// The number of the layer.
@@ -111,8 +111,8 @@ impl Layer {
         Self::yaml(&name, &text)
     }
 
-    /// Takes the variables whose names begin with [`ENV_PREFIX`]. One that cannot be read is a fault of the layer: its name
-    /// is no path of keys, another name gives the same key, or its value is no YAML.
+    /// Takes the variables whose names begin with [`ENV_PREFIX`]. A variable is invalid if its name is not a key path, if
+    /// another variable sets the same key, or if its value is not valid YAML.
     pub fn environment(variables: impl IntoIterator<Item = (String, String)>) -> Self {
         let mut layer = Self::new("environment");
         let mut variables: Vec<_> = variables.into_iter().filter(|(name, _)| name.contains(ENV_PREFIX)).collect();

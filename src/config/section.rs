@@ -26,7 +26,7 @@ use super::{
 /// What to say of a value with quotes of its own, as an env file may leave them.
 pub(crate) const IN_QUOTES: &str = "the value itself is in quotes; remove them";
 
-/// What to say of a list in place of a section.
+/// The error for a list where a section is expected.
 const LIST_FOR_KEYS: &str = "expected keys with values, found a list";
 
 /// Builds a struct from fields that are each an `Option`: `None` if one of them is. All are evaluated first, so that
@@ -376,7 +376,7 @@ impl<'r> Entry<'r> {
         self.map_or(LIST_FOR_KEYS, read)
     }
 
-    /// As [`Entry::map`]; `list` is said of a list in its place.
+    /// As [`Entry::map`]; `list` is the error for a list in its place.
     pub fn map_or<K: Ord, V>(
         self,
         list: &str,

@@ -50,6 +50,8 @@ pub struct Terms {
     /// `None`: everybody may ask.
     users: Option<Users>,
     limit: Option<Limiter>,
+    /// The same limit for passwords that clients try on [`PROBES`], so that those paths are not the way to guess one.
+    probe_logins: Option<Limiter>,
     sources: Sources,
 }
 
@@ -122,7 +124,7 @@ impl Terms {
         if users.is_none() && !open {
             return Err(error("basic_auth_users: the system gives no random numbers".to_owned()));
         }
-        let limit = config.rate_limit.map(Limiter::new);
+        let [limit, probe_logins] = [config.rate_limit, config.rate_limit].map(|limit| limit.map(Limiter::new));
         Ok(Self {
             tls,
             certificate_not_after,
@@ -130,6 +132,7 @@ impl Terms {
             headers: config.headers,
             users,
             limit,
+            probe_logins,
             sources,
         })
     }
@@ -159,17 +162,22 @@ impl Terms {
     }
 
     async fn refuse(&self, path: &str, headers: &HeaderMap, peer: IpAddr) -> Option<Response<Body>> {
-        let limit = self.limit.as_ref().filter(|_| !PROBES.contains(&path));
-        if limit.is_some_and(|limit| !limit.allow(Instant::now())) {
+        let limited = || {
             let message = "More requests than the rate limit of the web configuration allows; try again later.\n";
-            return Some(harden(text(StatusCode::TOO_MANY_REQUESTS, message)));
+            Some(harden(text(StatusCode::TOO_MANY_REQUESTS, message)))
+        };
+        let allows = |limit: &Option<Limiter>| limit.as_ref().is_none_or(|limit| limit.allow(Instant::now()));
+        let is_probe = PROBES.contains(&path);
+        if !is_probe && !allows(&self.limit) {
+            return limited();
         }
         let users = self.users.as_ref()?;
-        match users.admit(headers.get(header::AUTHORIZATION), peer).await {
+        match users.admit(headers.get(header::AUTHORIZATION), peer, || !is_probe || allows(&self.probe_logins)).await {
             Admission::Granted => return None,
             Admission::Refused => {}
+            Admission::Limited => return limited(),
             Admission::Busy => {
-                let message = "Too many passwords wait to be looked at; try again.\n";
+                let message = "Too many logins are waiting. Try again later.\n";
                 return Some(harden(text(StatusCode::SERVICE_UNAVAILABLE, message)));
             }
         }
@@ -240,11 +248,14 @@ mod tests {
         let web = Web::load(Some(&file)).unwrap();
         let alice = HeaderValue::from_static("Basic YWxpY2U6YQ==");
         let (terms, peer) = (web.terms(), IpAddr::from([127, 0, 0, 1]));
-        assert_eq!(terms.users.as_ref().unwrap().admit(Some(&alice), peer).await, Admission::Granted);
+        assert_eq!(terms.users.as_ref().unwrap().admit(Some(&alice), peer, || true).await, Admission::Granted);
         std::fs::write(&file, users + "rate_limit: { interval: 1s, burst: 20 }\n").unwrap();
         web.take_up(web.read_anew().unwrap().unwrap());
         let terms = web.terms();
         assert!(terms.limit.is_some());
-        assert_eq!(terms.users.as_ref().unwrap().admit(Some(&alice), peer).now_or_never(), Some(Admission::Granted));
+        assert_eq!(
+            terms.users.as_ref().unwrap().admit(Some(&alice), peer, || true).now_or_never(),
+            Some(Admission::Granted)
+        );
     }
 }

@@ -154,19 +154,20 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let parsed = Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding)?;
-        // The signature of the handshake could not be verified with one.
-        if parsed.tbs_certificate().version() != Version::V3 {
+        // The verifier below is more lenient: it takes certificates with a longer serial number than the standard allows.
+        let parsed = Certificate::from_der(certificate).ok();
+        // The signature of the handshake could not be verified with one of version 1.
+        if parsed.as_ref().is_some_and(|parsed| parsed.tbs_certificate().version() != Version::V3) {
             return Err(refusal(Refusal::Version));
         }
-        let verified = match self.verifier.verify_client_cert(certificate, intermediates, now) {
-            Ok(verified) => verified,
-            Err(_) if self.trusted.contains(certificate) => verify_trusted(&parsed, now)?,
-            Err(_) if is_authority(&parsed) => return Err(refusal(Refusal::Authority)),
-            Err(error) => return Err(error),
+        let verified = match (self.verifier.verify_client_cert(certificate, intermediates, now), &parsed) {
+            (Ok(verified), _) => verified,
+            (Err(_), Some(parsed)) if self.trusted.contains(certificate) => verify_trusted(parsed, now)?,
+            (Err(_), Some(parsed)) if is_authority(parsed) => return Err(refusal(Refusal::Authority)),
+            (Err(error), _) => return Err(error),
         };
         let Some(allowed) = &self.names else { return Ok(verified) };
-        let names = names(&parsed).ok_or(CertificateError::BadEncoding)?;
+        let names = parsed.as_ref().and_then(names).ok_or(CertificateError::BadEncoding)?;
         if names.iter().any(|name| allowed.contains(name)) {
             return Ok(verified);
         }

@@ -65,8 +65,10 @@ pub enum Admission {
     Granted,
     /// It does not.
     Refused,
-    /// Too many passwords wait to be looked at.
+    /// Too many logins are waiting.
     Busy,
+    /// The caller allows no further login now.
+    Limited,
 }
 
 impl fmt::Debug for Users {
@@ -96,8 +98,14 @@ impl Users {
         self.shared = before.shared.clone();
     }
 
-    /// Whether a request with this `Authorization` header from this address may be answered.
-    pub async fn admit(&self, authorization: Option<&HeaderValue>, peer: IpAddr) -> Admission {
+    /// Decides on a request with this `Authorization` header from this address. `may_log_in` is asked before a password
+    /// that is not cached is verified.
+    pub async fn admit(
+        &self,
+        authorization: Option<&HeaderValue>,
+        peer: IpAddr,
+        may_log_in: impl FnOnce() -> bool,
+    ) -> Admission {
         let Some((name, password)) = authorization.and_then(credentials) else { return Admission::Refused };
         let Some(hash) = self.hash(&name) else { return Admission::Refused };
         // The stand-in for a name that was removed may be the same hash.
@@ -106,6 +114,9 @@ impl Users {
         let is_verified = || known && self.shared.verified.contains(&tag);
         if is_verified() {
             return Admission::Granted;
+        }
+        if !may_log_in() {
+            return Admission::Limited;
         }
         let Some(place) = self.shared.queue.enter(peer) else { return Admission::Busy };
         let Some(first) = place.first().await else { return Admission::Busy };
@@ -207,7 +218,7 @@ mod tests {
         let users = users();
         let asking = tokio::spawn({
             let users = users.clone();
-            async move { users.admit(Some(&HEADER), PEER).await }
+            async move { users.admit(Some(&HEADER), PEER, || true).await }
         });
         while !users.shared.queue.is_busy() {
             tokio::task::yield_now().await;
@@ -241,7 +252,7 @@ mod tests {
     async fn verified_passwords_outlive_a_change_of_other_users() {
         let before = named([("alice", cheap()), ("bob", cheap()), ("carol", cheap())]);
         for name in ["alice", "bob", "carol"] {
-            assert_eq!(before.admit(Some(&header(name)), PEER).await, Admission::Granted);
+            assert_eq!(before.admit(Some(&header(name)), PEER, || true).await, Admission::Granted);
         }
         // Bob has another hash of the same password, carol has gone, and nothing can be computed.
         let mut after = named([("alice", cheap()), ("bob", other())]);
@@ -249,7 +260,7 @@ mod tests {
         let _turn = after.shared.queue.hold().await;
         let mut admitted = Vec::new();
         for name in ["alice", "bob", "carol"] {
-            admitted.push(after.admit(Some(&header(name)), PEER).now_or_never());
+            admitted.push(after.admit(Some(&header(name)), PEER, || true).now_or_never());
         }
         assert_eq!(admitted, [Some(Admission::Granted), None, None]);
     }
@@ -262,7 +273,7 @@ mod tests {
         let logins: Vec<_> = (0..MAX_PER_PEER)
             .map(|_| {
                 let (users, right) = (users.clone(), right.clone());
-                tokio::spawn(async move { users.admit(Some(&right), PEER).await })
+                tokio::spawn(async move { users.admit(Some(&right), PEER, || true).await })
             })
             .collect();
         for login in logins {
@@ -278,13 +289,13 @@ mod tests {
         let waiting: Vec<_> = (0..MAX_PER_PEER)
             .map(|_| {
                 let users = users.clone();
-                tokio::spawn(async move { users.admit(Some(&HEADER), PEER).await })
+                tokio::spawn(async move { users.admit(Some(&HEADER), PEER, || true).await })
             })
             .collect();
         while users.shared.queue.logins(PEER) < MAX_PER_PEER {
             tokio::task::yield_now().await;
         }
-        assert_eq!(users.admit(Some(&HEADER), PEER).await, Admission::Busy);
+        assert_eq!(users.admit(Some(&HEADER), PEER, || true).await, Admission::Busy);
         waiting.iter().for_each(tokio::task::JoinHandle::abort);
     }
 
@@ -297,7 +308,7 @@ mod tests {
             .map(|_| {
                 let (users, ended) = (users.clone(), ended.clone());
                 tokio::spawn(async move {
-                    assert_eq!(users.admit(Some(&HEADER), PEER).await, Admission::Refused);
+                    assert_eq!(users.admit(Some(&HEADER), PEER, || true).await, Admission::Refused);
                     ended.fetch_add(1, Ordering::SeqCst);
                 })
             })
@@ -308,7 +319,7 @@ mod tests {
         // Of IPv6 a whole network is one address.
         let address = |host: u128| IpAddr::from((0x2001_0db8_u128 << 96 | host).to_be_bytes());
         let right = header("alice");
-        let login = users.admit(Some(&right), address(1));
+        let login = users.admit(Some(&right), address(1), || true);
         let (admission, ()) = tokio::join!(login, async {
             assert_eq!(users.shared.queue.logins(address(2)), 1);
             drop(turn);

@@ -7,10 +7,10 @@ use serde_json::value::RawValue;
 
 use super::{Anomalies, ENVELOPE, ShapeError};
 
-/// The most rows that a page may have: as many as can be asked for at once.
+/// The most rows that a page may have: the largest `limit` of a request.
 const MAX_ROWS: usize = 10_000;
 
-/// What stands in a field.
+/// The value of a field.
 pub enum Field<'a> {
     Missing,
     Null,

@@ -250,6 +250,7 @@ async fn broken_gzip_says_so() {
         ("cut in the checksum", whole[..whole.len() - 3].to_vec()),
         ("cut in the second member", second[..second.len() - 20].to_vec()),
         ("a wrong checksum in the second member", damaged),
+        ("more members than are read", gzip(b"").repeat(1001)),
     ] {
         let (reason, message) = balance("gzip", sent).await.unwrap_err();
         assert_eq!(reason, Reason::Decode, "{what}");

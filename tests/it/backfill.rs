@@ -644,8 +644,14 @@ fn bad_usage_is_refused_before_requests() {
         (&["--label", "period=x"], &format!("--label \"period=x\" {not_free}\n")),
         (&["--label", "__name__=x"], &format!("--label \"__name__=x\" {not_free}\n")),
         (&["--label", "job=a", "--label", "job=b"], "--label job is given twice\n"),
-        (&["--output", &socket], &format!("--output {socket}: is there and is no file; - is standard output\n")),
-        (&["--output", folder], &format!("--output {folder}: is there and is no file; - is standard output\n")),
+        (
+            &["--output", &socket],
+            &format!("--output {socket}: exists and is not a regular file; use - for standard output\n"),
+        ),
+        (
+            &["--output", folder],
+            &format!("--output {folder}: exists and is not a regular file; use - for standard output\n"),
+        ),
         (&["--output", &nowhere], &missing),
     ] {
         let (code, output, errors) = run(desk.command(arguments));

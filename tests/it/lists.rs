@@ -227,7 +227,7 @@ async fn a_history_of_too_many_rows_is_refused() {
     let pool = pool_with("payment_history", Numbered { rows: 1..200_002, total: json!(200_001), row }).await;
     let asking = Asking::with(&pool.base_url(), "page_size: 10000");
     let error = asking.client.payment_history(&asking.target, &asking.key, None).await.unwrap_err();
-    assert_eq!(error, FetchError::Incomplete("it has more than 200000 rows".to_owned()));
+    assert_eq!(error, FetchError::TooLong("it has more than 200000 rows".to_owned()));
     assert_eq!(pool.requests("payment_history").await.len(), 20);
 }
 

@@ -241,7 +241,7 @@ async fn endless_list_is_given_up() {
     let asking = Asking::with(&pool.base_url(), "page_size: 1");
     let error = asking.client.workers(&asking.target, &asking.key, usize::MAX).await.unwrap_err();
     let told = format!("it does not end within {MAX_PAGES} pages; raise api.page_size");
-    assert_eq!(error, FetchError::Incomplete(told));
+    assert_eq!(error, FetchError::TooLong(told));
     assert_eq!(list.requests(), MAX_PAGES + 1);
 
     // Where the pool gives fewer rows than it is asked for, asking for more would help nobody.
@@ -250,7 +250,7 @@ async fn endless_list_is_given_up() {
     pool.responds("workers", one_row).await;
     let asking = Asking::with(&pool.base_url(), "page_size: 2");
     let error = asking.client.workers(&asking.target, &asking.key, usize::MAX).await.unwrap_err();
-    assert_eq!(error, FetchError::Incomplete(format!("it does not end within {MAX_PAGES} pages")));
+    assert_eq!(error, FetchError::TooLong(format!("it does not end within {MAX_PAGES} pages")));
 }
 
 #[tokio::test]

@@ -364,6 +364,27 @@ async fn income_is_read_soon_after_midnight() {
     running.stop().await.unwrap();
 }
 
+#[tokio::test]
+async fn day_that_ends_during_a_read_is_read_again() {
+    const SLOW_KEY: &str = "1a2b3c-4d5e6f-708192-a3b4c5-d6e7f8";
+    let pool = Pool::start().await;
+    let slow = ResponseTemplate::new(200).set_body_raw(harness::sample("profit_history"), "application/json");
+    pool.responds_to(SLOW_KEY, "profit_history", slow.set_delay(Duration::from_secs(5))).await;
+    pool.answers_samples().await;
+    let others: String = (0..20).map(|n| format!("  z{n}: {{ api_key: {} }}\n", harness::KEY)).collect();
+    let yaml = format!(
+        "api: {{ base_url: {}, requests_per_second: 1000 }}\naccounts:\n  farm: {{ api_key: {SLOW_KEY} }}\n{others}",
+        pool.base_url()
+    );
+    let config = Config::from_yaml("test", &yaml, &Overrides::default()).unwrap();
+    // Two seconds before midnight at UTC+8: the first read ends when the day is final, but began before.
+    let clock = Clock::simulated("2024-01-07T15:59:58Z".parse().unwrap(), 1.0);
+    let running = Running::builder(config).clock(clock).start().await;
+    let polls = "btcpool_exporter_polls_total{account=\"farm\",currency=\"BTC\",endpoint=\"profit_history\"} 2\n";
+    running.until("/metrics", |_, text| text.contains(polls)).await;
+    running.stop().await.unwrap();
+}
+
 #[test]
 fn newest_day_is_unknown_with_an_unread_row() {
     let mut income = income([day("2024-01-01", Some(1)), day("2024-01-05", Some(5))], "2024-01-09");

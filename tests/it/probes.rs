@@ -1,4 +1,4 @@
-//! `/-/healthy` and `/-/ready` have no rate limit.
+//! `/-/healthy` and `/-/ready` have no rate limit, but passwords that are tried on them have one.
 
 use std::fs;
 
@@ -34,6 +34,11 @@ async fn rate_limit_spares_probes() {
         }
         for path in ["/metrics", "/sd", "/-/reload", "/-/", "/-/healthy/", "//-/healthy", "/nowhere"] {
             assert_eq!(status(path, password).await, 429, "{path}");
+        }
+        // A wrong password is verified as often as the rate limit allows; its only token went to the right one above.
+        if password.is_some() {
+            assert_eq!([status("/-/healthy", Some("b")).await, status("/-/ready", Some("c")).await], [429, 429]);
+            assert_eq!(status("/-/healthy", password).await, 200);
         }
         running.stop().await.unwrap();
     }

@@ -55,7 +55,7 @@ async fn odd_requests_get_the_right_status() {
         let labels = r#"{"__meta_btcpool_account":"farm","__param_account":"farm"}"#;
         format!(r#"[{{"labels":{labels},"targets":["{target}"]}}]"#)
     };
-    let no_address = "The Host header does not name an address, or not the one of the request line.\n";
+    let no_address = "The Host header is missing, is not an address, or differs from the request line.\n";
     let no_host = "A request must have one Host header.\n";
     for (request, status, body) in [
         ("GET /-/healthy HTTP/1.0\r\n\r\n", "HTTP/1.0 200 OK", "healthy\n"),

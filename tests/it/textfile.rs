@@ -121,8 +121,11 @@ fn unusable_outputs_are_refused_before_polling() {
         (format!("{path}/no/file.prom"), {
             format!("--output: no file can be made in {path}/no: No such file or directory (os error 2)")
         }),
-        (path.to_string(), format!("--output {path}: is there and is no file; - is standard output")),
-        ("/dev/null".to_owned(), "--output /dev/null: is there and is no file; - is standard output".to_owned()),
+        (path.to_string(), format!("--output {path}: exists and is not a regular file; use - for standard output")),
+        (
+            "/dev/null".to_owned(),
+            "--output /dev/null: exists and is not a regular file; use - for standard output".to_owned(),
+        ),
     ] {
         let (code, printed, errors) = run(once("http://127.0.0.1:1/ru/api", &output));
         assert_eq!((code, printed.as_str()), (Some(2), ""));

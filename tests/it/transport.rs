@@ -37,6 +37,10 @@ enum Reply {
     Status(u16),
     /// Closes the connection (FIN) without an answer.
     Close,
+    /// The same after this time.
+    CloseLater(Duration),
+    /// Closes the connection in the middle of the response's head.
+    CutHead,
     /// Resets the connection (RST) without an answer.
     Reset,
     /// Never answers.
@@ -94,6 +98,8 @@ async fn serve(
                 stream.write_all(answer.as_bytes()).await.unwrap();
             }
             Reply::Close => return,
+            Reply::CloseLater(wait) => return tokio::time::sleep(wait).await,
+            Reply::CutHead => return stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-le").await.unwrap(),
             Reply::Reset => {
                 stream.set_zero_linger().unwrap();
                 return;
@@ -140,6 +146,20 @@ async fn request_on_a_fresh_connection_is_not_retried() {
 }
 
 #[tokio::test]
+async fn cut_head_on_a_reused_connection_is_retried() {
+    let server = Server::start(|connection, request| match (connection, request) {
+        (1, 2) => Reply::CutHead,
+        _ => Reply::Status(200),
+    });
+    let server = server.await;
+    let asking = Asking::of(&server.base_url());
+    asking.client.main_stat().await.unwrap();
+    asking.client.main_stat().await.unwrap();
+    assert_eq!(server.requests(), [(1, 1), (1, 2), (2, 1)]);
+    assert_eq!(totals(&asking), (2, 0));
+}
+
+#[tokio::test]
 async fn retry_is_not_retried() {
     let server = Server::start(|connection, request| match (connection, request) {
         (1, 1) => Reply::Status(200),
@@ -157,7 +177,7 @@ async fn retry_is_not_retried() {
 async fn retry_runs_under_the_same_timeout() {
     let server = Server::start(|connection, request| match (connection, request) {
         (1, 1) => Reply::Status(200),
-        (1, _) => Reply::Close,
+        (1, _) => Reply::CloseLater(Duration::from_millis(600)),
         _ => Reply::Stall,
     });
     let server = server.await;
@@ -166,7 +186,8 @@ async fn retry_runs_under_the_same_timeout() {
     let begin = Instant::now();
     let error = asking.client.main_stat().await.unwrap_err();
     assert_eq!(error.to_string(), "no complete answer within 1s; is the pool slow, or api.timeout too short?");
-    assert!(begin.elapsed() < Duration::from_millis(1900), "{:?}", begin.elapsed());
+    // A second whole timeout would end after 1.6 s.
+    assert!(begin.elapsed() < Duration::from_millis(1500), "{:?}", begin.elapsed());
     assert_eq!(server.requests(), [(1, 1), (1, 2), (2, 1)]);
 }
 

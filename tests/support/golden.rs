@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 /// Whether golden files are written instead of compared.
 pub fn updating() -> bool {
-    std::env::var_os("UPDATE").is_some_and(|value| value == "1")
+    let updating = std::env::var_os("UPDATE").is_some_and(|value| value == "1");
+    assert!(!updating || std::env::var_os("CI").is_none(), "UPDATE=1 under CI would compare nothing");
+    updating
 }
 
 /// The path of a file of the repository.
