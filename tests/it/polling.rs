@@ -373,7 +373,9 @@ async fn day_that_ends_during_a_read_is_read_again() {
     pool.answers_samples().await;
     let others: String = (0..20).map(|n| format!("  z{n}: {{ api_key: {} }}\n", harness::KEY)).collect();
     let yaml = format!(
-        "api: {{ base_url: {}, requests_per_second: 1000 }}\naccounts:\n  farm: {{ api_key: {SLOW_KEY} }}\n{others}",
+        "api: {{ base_url: {}, requests_per_second: 1000 }}\n\
+         polling: {{ history: {{ interval: 12h, stale_after: 24h }} }}\n\
+         accounts:\n  farm: {{ api_key: {SLOW_KEY} }}\n{others}",
         pool.base_url()
     );
     let config = Config::from_yaml("test", &yaml, &Overrides::default()).unwrap();
