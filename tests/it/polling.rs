@@ -368,7 +368,7 @@ async fn income_is_read_soon_after_midnight() {
 async fn day_that_ends_during_a_read_is_read_again() {
     const SLOW_KEY: &str = "1a2b3c-4d5e6f-708192-a3b4c5-d6e7f8";
     let pool = Pool::start().await;
-    let slow = ResponseTemplate::new(200).set_body_raw(harness::sample("profit_history"), "application/json");
+    let slow = ResponseTemplate::new(200).set_body_json(json!({ "status": "OK", "data": [], "total": 0 }));
     pool.responds_to(SLOW_KEY, "profit_history", slow.set_delay(Duration::from_secs(5))).await;
     pool.answers_samples().await;
     let others: String = (0..20).map(|n| format!("  z{n}: {{ api_key: {} }}\n", harness::KEY)).collect();
